@@ -1,0 +1,19 @@
+// What the binding files share: one function per operation adds its names to the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+namespace fasthash {
+
+// Addresses arrive as integers: fasthash/_native.py has checked kind, shape, dtype and lifetime.
+template <typename T>
+T* at(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void bind_hamming(pybind11::module_& m);
+void bind_pairwise_nll(pybind11::module_& m);
+
+}  // namespace fasthash
