@@ -1,0 +1,51 @@
+# make demo    set up .venv and run the whole path: train, evaluate, index, search, one HTML page (demo-output/)
+# make test    set up .venv and run the tests
+# make lint    ruff, mypy, clang-format
+# make bench   pytest-benchmark over benchmarks/, then the interleaved comparison tables
+# make test-gpu  build with the current python and run what needs a CUDA device, also under compute-sanitizer
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo-output
+NATIVE := setup.py pyproject.toml constraints.txt $(shell find csrc -type f 2>/dev/null)
+CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh')
+
+.PHONY: demo test lint bench test-gpu build clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed-%: $(NATIVE) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/fasthash demo --out $(OUT)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini
+	$(BIN)/python benchmarks/run.py
+
+# Recompile csrc/ in place after an edit.
+build: $(VENV)/.installed-dev
+	$(BIN)/python setup.py build_ext --inplace
+
+# Uses $(PYTHON) as it is (its torch must see the device); needs pybind11, ninja, nvcc, pytest, hypothesis.
+test-gpu:
+	FASTHASH_CUDA=on $(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
+	FASTHASH_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider
+	FASTHASH_REQUIRE_GPU=1 compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider tests/search
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info fasthash/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

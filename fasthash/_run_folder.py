@@ -1,0 +1,107 @@
+"""The files of a training run: what was asked, how it went, where to go on, what came out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from fasthash._files import replace_file
+
+CHECKPOINT = "checkpoint.ckpt"
+
+
+class RunFolder:
+    """``run.json`` (what was asked), ``history.csv``, ``checkpoint.ckpt`` until the run ends, then ``scores.json``."""
+
+    def __init__(self, folder: str | Path, request: dict[str, Any], *, resume: bool) -> None:
+        self.folder = Path(folder)
+        self._tensorboard: Any = None
+        self.request = json.loads(json.dumps(request))  # tuples become lists, as they will on reading back
+        before = self._read_request()
+        if before is not None and not resume:
+            raise ValueError(f"train: out {self.folder} already holds a run; resume it (--resume) or name another folder")
+        if before is not None and before != self.request:
+            differ = [k for k in self.request if before.get(k) != self.request[k]]
+            was = ", ".join(f"{k} was {before.get(k)!r}, now {self.request[k]!r}" for k in differ)
+            raise ValueError(f"train: cannot resume {self.folder}: {was or 'it was asked for by another version'}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if before is None:
+            self.write_json("run.json", self.request)
+
+    def _read_request(self) -> dict[str, Any] | None:
+        path = self.folder / "run.json"
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ValueError(f"train: {path} is damaged: {error}") from None
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "scores.json").exists() and (self.folder / "config.json").exists()
+
+    def write_json(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        replace_file(self.folder / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Rewrite history.csv: it is small, and a resumed run must not repeat lines."""
+        columns = list(dict.fromkeys(key for row in history for key in row))
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(history)
+
+        replace_file(self.folder / "history.csv", write)
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """history.csv back as numbers, empty cells left out."""
+        with (self.folder / "history.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
+
+    def log(self, history: list[dict[str, Any]]) -> None:
+        """Write history.csv anew and the last entry to the TensorBoard log, which is live while the run goes on."""
+        self.write_history(history)
+        entry = history[-1]
+        if self._tensorboard is None:
+            try:
+                from lightning_fabric.loggers import TensorBoardLogger
+
+                # purge_step: an interrupted run may have logged epochs that its checkpoint does not know
+                self._tensorboard = TensorBoardLogger(
+                    self.folder, name="tensorboard", version="", purge_step=entry["epoch"]
+                )
+            except ModuleNotFoundError as error:
+                raise RuntimeError(f"the TensorBoard log needs {error.name}: pip install 'fasthash[learn]'") from None
+        self._tensorboard.log_metrics({k: v for k, v in entry.items() if k != "epoch"}, step=entry["epoch"])
+
+    def close(self) -> None:
+        """Flush the TensorBoard log."""
+        if self._tensorboard is not None:
+            self._tensorboard.finalize("success")
+
+    def save_checkpoint(self, fabric: Fabric, state: dict[str, Any]) -> None:
+        replace_file(self.folder / CHECKPOINT, lambda path: fabric.save(path, state))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint on the CPU, or None; only tensors and plain values are unpickled."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        except Exception as error:  # a damaged zip raises several kinds
+            line = " ".join(str(error).split())[:200]
+            raise ValueError(f"train: {path} cannot be read ({line}); delete it to start over") from None
+
+    def drop_checkpoint(self) -> None:
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)

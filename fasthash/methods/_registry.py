@@ -1,0 +1,68 @@
+"""Names of methods, and how their options come together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from fasthash.methods._base import Method, Options
+
+_METHODS: dict[str, type[Method]] = {}
+M = TypeVar("M", bound=type[Method])
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What `names` tells of a method."""
+
+    paper: str
+    supervision: str  # none, labels, label tree
+    options: dict[str, Any]  # name -> the paper's default
+    presets: dict[str, str]  # data set -> source of its values
+
+
+def register(cls: M) -> M:
+    """Class decorator: make a method known under its ``name``."""
+    _METHODS[cls.name] = cls
+    return cls
+
+
+def names() -> dict[str, MethodInfo]:
+    """Every method with its paper, supervision, options and presets."""
+    return {
+        name: MethodInfo(
+            cls.paper,
+            cls.supervision,
+            {key: field.default for key, field in cls.options_type.model_fields.items()},
+            {data: preset.source for data, preset in cls.presets.items()},
+        )
+        for name, cls in sorted(_METHODS.items())
+    }
+
+
+def get(name: str) -> type[Method]:
+    """The class of a method; ValueError lists the known ones."""
+    if name not in _METHODS:
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(sorted(_METHODS))}")
+    return _METHODS[name]
+
+
+def resolve_options(method: type[Method], data_name: str, given: dict[str, Any]) -> Options:
+    """The paper's defaults, then the data set's preset, then what the caller gave.
+
+    Raises:
+        ValueError: one line naming the option, what was expected and what came.
+    """
+    known = method.options_type.model_fields
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{method.name}: unknown option {key!r}; known: {', '.join(known)}")
+    preset = method.presets.get(data_name)
+    try:
+        return method.options_type(**({} if preset is None else preset.values) | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{method.name}: option {where}: {first['msg']}, got {first['input']!r}") from None

@@ -1,0 +1,113 @@
+"""DCMH: supervised hashing by the pairwise likelihood between one modality's batch and the other's code bank.
+
+Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017. Defaults are those of the authors' MATLAB code, with banks that start
+from N(0, 1) (a bank of zeros makes the first unified code meaningless) and features centred by the training mean.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fasthash import losses, ops
+from fasthash.methods._base import Batch, Method, Options, Phase, Preset, TrainData
+from fasthash.methods._registry import register
+from fasthash.models import Tower, TowerConfig
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class DCMHOptions(Options):
+    """Values of the authors' MATLAB code."""
+
+    epochs: int = Field(500, ge=1)
+    batch_size: int = Field(128, ge=1)
+    gamma: float = Field(1.0, ge=0)  # quantisation |B - F|^2
+    eta: float = Field(1.0, ge=0)  # balance |F 1|^2
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr_first: Positive = 10**-1.5  # geometric from the first epoch ...
+    lr_last: Positive = 1e-3  # ... to the last
+    weight_decay: float = Field(5e-4, ge=0)
+    image_hidden: tuple[int, ...] = ()  # feature mode: the hash layer fc8 on fixed features
+    text_hidden: tuple[int, ...] = (8192,)
+    normalize: bool = False  # unit-length centred features before the first layer
+    dropout: float = Field(0.0, ge=0, lt=1)
+    init_std: float | None = Field(0.01, gt=0)  # None: PyTorch's default initialisation
+
+
+@register
+class DCMH(Method):
+    """J = sum of softplus(theta) - S theta, theta = F G^T / 2, + gamma quantisation + eta balance; F, G, B alternate."""
+
+    name = "dcmh"
+    paper = "Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017"
+    supervision = "labels"
+    options_type = DCMHOptions
+    presets: dict[str, Preset] = {}
+
+    options: DCMHOptions
+    image_bank: Tensor  # F [n, bits], the latest relaxed image codes
+    text_bank: Tensor  # G [n, bits]
+    unified: Tensor  # B [n, bits], -1/+1
+
+    def __init__(self, train: TrainData, bits: int, options: DCMHOptions) -> None:
+        super().__init__(train, bits, options)
+        assert train.labels is not None
+        o = options
+        self.image = self._tower(train.image, o.image_hidden)
+        self.text = self._tower(train.text, o.text_hidden)
+        self.register_buffer("image_bank", torch.randn(len(train), bits))
+        self.register_buffer("text_bank", torch.randn(len(train), bits))
+        self.register_buffer("unified", torch.empty(len(train), bits))
+        self.labels = ops.pack_labels(train.labels)
+        self.quantization = losses.Quantization()
+        self._update_unified()
+
+    def _tower(self, features: Tensor, hidden: tuple[int, ...]) -> Tower:
+        o = self.options
+        config = TowerConfig(
+            features.shape[1], hidden, self.bits, normalize=o.normalize, dropout=o.dropout, init_std=o.init_std
+        )
+        tower = Tower(config)
+        tower.fit_mean(features.cpu())
+        return tower
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        o = self.options
+        make = torch.optim.SGD if o.optimizer == "sgd" else torch.optim.AdamW
+        return {
+            side: make(getattr(self, side).parameters(), lr=o.lr_first, weight_decay=o.weight_decay)
+            for side in ("image", "text")
+        }
+
+    def learning_rates(self, epoch: int) -> dict[str, float]:
+        o = self.options
+        t = epoch / max(1, o.epochs - 1)
+        lr = math.exp((1 - t) * math.log(o.lr_first) + t * math.log(o.lr_last))
+        return {"image": lr, "text": lr}
+
+    def phases(self, epoch: int) -> list[Phase]:
+        return [Phase(side, (side,), "random") for side in ("image", "text")]
+
+    def end_epoch(self, epoch: int) -> None:
+        self._update_unified()
+
+    def _update_unified(self) -> None:
+        self.unified.copy_(torch.where(self.image_bank + self.text_bank >= 0, 1.0, -1.0))
+
+    def forward(self, batch: Batch, phase: str) -> Tensor:
+        tower, features = (self.image, batch.image) if phase == "image" else (self.text, batch.text)
+        own, other = (self.image_bank, self.text_bank) if phase == "image" else (self.text_bank, self.image_bank)
+        h = tower(features).float()
+        n, m = len(own), len(batch)
+        own[batch.index] = h.detach()
+        nll = ops.pairwise_nll(h, other, self.labels[batch.index], self.labels, scale=0.5)
+        # the bank's column sum with this batch's rows live: only they carry a gradient
+        column_sum = own.sum(dim=0) + (h - h.detach()).sum(dim=0)
+        o = self.options
+        loss = nll + o.gamma * self.quantization(h, self.unified[batch.index]) + o.eta * column_sum.square().sum()
+        return loss / (n * m)

@@ -1,0 +1,89 @@
+"""DJSRH: unsupervised hashing by reconstructing a joint-semantics affinity.
+
+Su, Zhong, Zhang: Deep Joint-Semantics Reconstructing Hashing for Large-Scale Unsupervised Cross-Modal Retrieval,
+ICCV 2019. Defaults are those of the authors' released code where paper and code differ.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fasthash import losses
+from fasthash.methods._base import Batch, Method, Options, Phase, Preset, TrainData
+from fasthash.methods._registry import register
+from fasthash.models import Tower, TowerConfig
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DJSRHOptions(Options):
+    """Values of the released code for MIRFlickr."""
+
+    epochs: int = Field(80, ge=1)
+    batch_size: int = Field(32, ge=2)
+    beta: Share = 0.9  # weight of the image affinity against the text affinity (paper, equation 3)
+    eta: Share = 0.4  # weight of the second-order affinity (equation 5)
+    mu: Positive = 1.5  # scale of the reconstruction target (equation 8)
+    lambda1: float = Field(0.1, ge=0)  # image-image term
+    lambda2: float = Field(0.1, ge=0)  # text-text term
+    affine: bool = True  # affinities as 2S - 1: in the code, not in the paper's formulas
+    lr_image: Positive = 0.001
+    lr_text: Positive = 0.01
+    momentum: Share = 0.9
+    weight_decay: float = Field(5e-4, ge=0)
+    image_hidden: tuple[int, ...] = ()  # feature mode: the hash layer fc_encode on fixed features
+    text_hidden: tuple[int, ...] = (4096,)
+
+
+@register
+class DJSRH(Method):
+    """Codes whose cosines, within and across modalities, rebuild mu * S: the fused affinity of both modalities' features."""
+
+    name = "djsrh"
+    paper = "Su, Zhong, Zhang: Deep Joint-Semantics Reconstructing Hashing, ICCV 2019"
+    supervision = "none"
+    options_type = DJSRHOptions
+    presets = {
+        "wiki": Preset(
+            "released code's settings for Wiki (lr of both nets 0.01, beta and lambda 0.3, 200 epochs)",
+            {"epochs": 200, "beta": 0.3, "lambda1": 0.3, "lambda2": 0.3, "lr_image": 0.01, "lr_text": 0.01},
+        ),
+    }
+
+    options: DJSRHOptions
+
+    def __init__(self, train: TrainData, bits: int, options: DJSRHOptions) -> None:
+        super().__init__(train, bits, options)
+        o = options
+        self.image = Tower(TowerConfig(train.image.shape[1], o.image_hidden, bits, centre=False))
+        self.text = Tower(TowerConfig(train.text.shape[1], o.text_hidden, bits, centre=False))
+        self.joint = losses.JointSemantics(
+            beta=o.beta, eta=o.eta, mu=o.mu, lambda1=o.lambda1, lambda2=o.lambda2, affine=o.affine
+        )
+        self.alpha = 1.0
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        o = self.options
+        shared = {"momentum": o.momentum, "weight_decay": o.weight_decay}
+        return {
+            "image": torch.optim.SGD(self.image.parameters(), lr=o.lr_image, **shared),
+            "text": torch.optim.SGD(self.text.parameters(), lr=o.lr_text, **shared),
+        }
+
+    def phases(self, epoch: int) -> list[Phase]:
+        return [Phase("joint", ("image", "text"), "shuffle", drop_last=True)]
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.alpha = math.sqrt(epoch + 1)  # the relaxation tanh(alpha h) hardens with time
+
+    def forward(self, batch: Batch, phase: str) -> Tensor:
+        b_image = torch.tanh(self.alpha * self.image(batch.image))
+        b_text = torch.tanh(self.alpha * self.text(batch.text))
+        # feature mode: the frozen teacher network is the features themselves
+        return self.joint(b_image, b_text, batch.image, batch.text)

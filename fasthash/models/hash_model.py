@@ -1,0 +1,190 @@
+"""The trained thing: encodes pictures, texts or features to packed codes; saved as safetensors + config.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fasthash import codes, features
+from fasthash._files import replace_file
+from fasthash._native import is_torch, like
+from fasthash.models.tower import Tower, TowerConfig
+
+FORMAT_VERSION = 1
+BATCH = 4096  # rows through a tower at once: bounds the memory of wide hidden layers
+
+
+class HashModel(nn.Module):
+    """Two towers, and the extractors that turn raw pictures and texts into what the towers were trained on.
+
+    Args:
+        image, text: towers of the same number of bits.
+        image_extractor, text_extractor: from ``fasthash.features``; None when only features can be encoded.
+        info: what should be known about its making (method, data, seed, options); JSON-able.
+    """
+
+    def __init__(
+        self,
+        image: Tower,
+        text: Tower,
+        *,
+        image_extractor: features.Extractor | None = None,
+        text_extractor: features.Extractor | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if image.config.bits != text.config.bits:
+            raise ValueError(
+                f"HashModel: image and text must have the same bits, got {image.config.bits} and {text.config.bits}"
+            )
+        self.image, self.text = image, text
+        self.image_extractor, self.text_extractor = image_extractor, text_extractor
+        self.info = info or {}
+
+    @property
+    def bits(self) -> int:
+        return self.image.config.bits
+
+    def encode_image(self, items: Any) -> Any:
+        """Packed codes of images.
+
+        Args:
+            items: features [n, width] (NumPy or torch), or a list of pictures: paths, PIL images or uint8 [h, w, 3].
+        Returns:
+            uint8 [n, ceil(bits / 8)]; torch when features came as torch, NumPy otherwise.
+        Raises:
+            ValueError: wrong width, NaN, or pictures given to a model trained on features without a known extractor.
+        """
+        return self._encode("image", self.image, self.image_extractor, items)
+
+    def encode_text(self, items: Any) -> Any:
+        """Packed codes of texts: a list of strings, or features [n, width]. Returns and errors as `encode_image`."""
+        return self._encode("text", self.text, self.text_extractor, items)
+
+    def _encode(self, side: str, tower: Tower, extractor: features.Extractor | None, items: Any) -> Any:
+        op = f"encode_{side}"
+        if isinstance(items, (str, os.PathLike)):
+            raise ValueError(f"{op}: expected a list of {side}s or a feature array, got one {type(items).__name__}")
+        origin = items
+        if not is_torch(items) and not (isinstance(items, np.ndarray) and items.ndim == 2):
+            items = self._extract(op, side, extractor, items)
+            origin = items
+        rows = items if is_torch(items) else torch.from_numpy(np.ascontiguousarray(items, dtype=np.float32))
+        if rows.ndim != 2 or rows.shape[1] != tower.config.width:
+            raise ValueError(
+                f"{op}: features must be [n, {tower.config.width}] as in training, got {tuple(rows.shape)}"
+            )
+        if len(rows) == 0:
+            raise ValueError(f"{op}: nothing to encode, got 0 rows")
+        if not torch.isfinite(rows).all():
+            bad = int((~torch.isfinite(rows).all(dim=1)).nonzero()[0])
+            raise ValueError(f"{op}: features of row {bad} are not finite")
+        return like(codes.pack(self._relaxed(tower, rows).numpy()), origin)
+
+    @staticmethod
+    def _extract(op: str, side: str, extractor: features.Extractor | None, items: Sequence[Any]) -> Any:
+        if extractor is None:
+            raise ValueError(
+                f"{op}: this model was trained on ready-made {side} features and knows no way from raw {side}s to them:"
+                " pass features"
+            )
+        if len(items) == 0:
+            raise ValueError(f"{op}: nothing to encode, got an empty list")
+        return extractor.encode(list(items))
+
+    def _relaxed(self, tower: Tower, rows: Tensor) -> Tensor:
+        was_training = self.training
+        self.eval()
+        device = tower.mean.device
+        with torch.inference_mode():
+            parts = [tower(part.to(device, torch.float32)).float().cpu() for part in rows.split(BATCH)]
+        self.train(was_training)
+        return torch.cat(parts)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into a folder, each whole or not at all."""
+        safetensors = _safetensors()
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        config: dict[str, Any] = {"format": "fasthash.model", "version": FORMAT_VERSION, "bits": self.bits}
+        config |= {"image": self.image.config.to_dict(), "text": self.text.config.to_dict(), "info": self.info}
+        for side, extractor in (("image", self.image_extractor), ("text", self.text_extractor)):
+            config[f"{side}_extractor"] = None if extractor is None else extractor.config()
+            if extractor is not None:
+                for name, array in extractor.tensors().items():
+                    tensors[f"{side}_extractor.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+        replace_file(folder / "model.safetensors", lambda path: safetensors.save_file(tensors, str(path)))
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        replace_file(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> HashModel:
+        """Read a model that `save` wrote.
+
+        Raises:
+            FileNotFoundError: a file is missing. ValueError: it is truncated, foreign, or from a newer version.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        tensors = _read_tensors(folder / "model.safetensors")
+        extractors = {}
+        for side in ("image", "text"):
+            spec, prefix = config[f"{side}_extractor"], f"{side}_extractor."
+            own = {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors) if k.startswith(prefix)}
+            extractors[side] = None if spec is None else features.from_config(spec, own)
+        model = cls(
+            Tower(TowerConfig.from_dict(config["image"])),
+            Tower(TowerConfig.from_dict(config["text"])),
+            image_extractor=extractors["image"],
+            text_extractor=extractors["text"],
+            info=config["info"],
+        )
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            line = " ".join(str(error).split())
+            raise ValueError(f"HashModel.load: {folder}/model.safetensors does not fit config.json: {line}") from None
+        return model.to(device).eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"HashModel.load: no model at {folder}: config.json is missing") from None
+    except ValueError as error:
+        raise ValueError(f"HashModel.load: {path} is not JSON: {error}") from None
+    if not isinstance(config, dict) or config.get("format") != "fasthash.model":
+        raise ValueError(f"HashModel.load: {path} is not a fasthash model's config")
+    if config.get("version", 0) > FORMAT_VERSION:
+        raise ValueError(
+            f"HashModel.load: {path} has format version {config['version']}, this fasthash reads up to {FORMAT_VERSION}"
+        )
+    return config
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    safetensors = _safetensors()
+    try:
+        return safetensors.load_file(str(path))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"HashModel.load: {path} is missing") from None
+    except Exception as error:  # safetensors raises its own class for truncated and foreign files
+        raise ValueError(f"HashModel.load: {path} cannot be read: {error}") from None
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise RuntimeError("models are stored with the package safetensors: pip install 'fasthash[learn]'") from None
+    return safetensors.torch
