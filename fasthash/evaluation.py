@@ -106,7 +106,7 @@ def score(codes_: Codes, data: PairedDataset, protocols: Sequence[str] = ("map_a
         data: labelled; relevance is at least one common label of the finest layer.
         protocols: names from PROTOCOLS.
     """
-    data.require(labels=True, op="evaluate", rows="all")
+    data.require(labels=True, op="evaluate")
     assert data.labels is not None
     query_labels, database_labels = data.labels[data.split.query], data.labels[data.split.database]
     scores: dict[str, dict[str, Scores]] = {}

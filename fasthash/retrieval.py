@@ -27,7 +27,7 @@ class Item:
     id: str
     text: str  # raw text, empty where the data set has none
     label: str  # class names, comma separated, empty where unlabelled
-    picture: str  # path, empty where the data set has no pictures on disk
+    picture: str  # where it lies (a path, or archive:member), empty where the data set has features only
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,5 @@ def _items(data: PairedDataset) -> list[Item]:
     if data.labels is not None:
         labels = [", ".join(data.class_names[c] for c in np.flatnonzero(row)) for row in data.labels]
     texts = data.texts or ("",) * len(data)
-    pictures = data.image_paths or ("",) * len(data)
-    columns = zip(data.ids, texts, labels, pictures, strict=True)
-    return [Item(id_, text, label, str(picture)) for id_, text, label, picture in columns]
+    pictures = [""] * len(data) if data.pictures is None else [str(picture) for picture in data.pictures]
+    return [Item(*columns) for columns in zip(data.ids, texts, labels, pictures, strict=True)]

@@ -80,7 +80,7 @@ def train(
     if isinstance(data, str):
         methods.resolve_options(kind, data, options)  # a misspelt option is told before features are computed
         data = datasets.load(data)
-    data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method, rows="train")
+    data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method)
     resolved = methods.resolve_options(kind, data.name, options)
     check_bits(bits, "train")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:

@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
 
     command = typer.main.get_command(app)
     try:
-        code = command.main(args=argv, prog_name="fasthash", standalone_mode=False)
+        code = command.main(args=spread(argv, "--bits"), prog_name="fasthash", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt as stop:
@@ -45,6 +45,19 @@ def run(argv: list[str]) -> int:
         if type(error).__name__ == "Abort":
             return _fail("interrupted", 130)
         raise
+
+
+def spread(argv: list[str], option: str) -> list[str]:
+    """``--bits 16 32 64`` as ``--bits 16 --bits 32 --bits 64``, which is what the parser takes."""
+    spread_out: list[str] = []
+    inside = False
+    for word in argv:
+        if inside and word.isdecimal() and spread_out[-1] != option:
+            spread_out.append(option)
+        elif not word.isdecimal():
+            inside = word == option
+        spread_out.append(word)
+    return spread_out
 
 
 def _fail(message: str, code: int) -> int:

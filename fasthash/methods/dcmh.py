@@ -28,7 +28,7 @@ class DCMHOptions(Options):
     batch_size: int = Field(128, ge=1)
     gamma: float = Field(1.0, ge=0)  # quantisation |B - F|^2
     eta: float = Field(1.0, ge=0)  # balance |F 1|^2
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr_first: Positive = 10**-1.5  # geometric from the first epoch ...
     lr_last: Positive = 1e-3  # ... to the last
     weight_decay: float = Field(5e-4, ge=0)
@@ -47,7 +47,17 @@ class DCMH(Method):
     paper = "Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017"
     supervision = "labels"
     options_type = DCMHOptions
-    presets: dict[str, Preset] = {}
+    presets = {
+        # The balance term is off: with 58 classes of a few pairs each it costs .03 to .06 mAP there.
+        "emoji": Preset(
+            "fasthash's own: two-layer towers, AdamW; chosen on a fifth of emoji's training rows at 64 bits",
+            {
+                "epochs": 100, "batch_size": 64, "eta": 0.0, "optimizer": "adamw", "lr_first": 1e-3, "lr_last": 1e-4,
+                "weight_decay": 0.01, "image_hidden": (1024,), "text_hidden": (1024,), "normalize": True,
+                "dropout": 0.5, "init_std": None,
+            },  # fmt: skip
+        ),
+    }
 
     options: DCMHOptions
     image_bank: Tensor  # F [n, bits], the latest relaxed image codes

@@ -1,0 +1,160 @@
+#include "cpu/hamming_tile.h"
+
+#include <algorithm>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace fasthash {
+namespace {
+
+// Without a popcount instruction the builtin is a call; this form stays inline and the compiler vectorises it.
+inline uint64_t count_bits(uint64_t x) {
+#if defined(__aarch64__) || defined(__POPCNT__)
+  return static_cast<uint64_t>(__builtin_popcountll(x));
+#else
+  x -= (x >> 1) & 0x5555555555555555u;
+  x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+  return (x * 0x0101010101010101u) >> 56;
+#endif
+}
+
+inline uint64_t load_word(const uint8_t* from) {
+  uint64_t word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
+// The last `tail` bytes (1..7) of a code: never reads outside [code, code + bytes).
+inline uint64_t load_tail(const uint8_t* code, int64_t bytes, int tail) {
+  if (bytes >= 8) return load_word(code + bytes - 8) >> (8 * (8 - tail));
+  uint64_t word = 0;
+  for (int i = tail - 1; i >= 0; --i) word = word << 8 | code[i];
+  return word;
+}
+
+constexpr int64_t kLine = 8;  // words of a cache line
+
+// One word of each of kLine codes, `stride` bytes apart.
+inline void load_line(const uint8_t* from, int64_t stride, uint64_t* to) {
+  for (int64_t j = 0; j < kLine; ++j) to[j] = load_word(from + j * stride);
+}
+
+// Two words of each, to[j] and to[kTileCodes + j]: half the loads, and twice as fast as word by word.
+inline void load_two_lines(const uint8_t* from, int64_t stride, uint64_t* to) {
+#if defined(__SSE2__)
+  for (int64_t j = 0; j < kLine; j += 2) {
+    const __m128i even = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + j * stride));
+    const __m128i odd = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + (j + 1) * stride));
+    _mm_store_si128(reinterpret_cast<__m128i*>(to + j), _mm_unpacklo_epi64(even, odd));
+    _mm_store_si128(reinterpret_cast<__m128i*>(to + kTileCodes + j), _mm_unpackhi_epi64(even, odd));
+  }
+#else
+  load_line(from, stride, to);
+  load_line(from + 8, stride, to + kTileCodes);
+#endif
+}
+
+// The first `whole` words of n <= kLine codes, n == kLine being the fast path.
+void load_words(const uint8_t* from, int64_t n, int64_t stride, int whole, uint64_t* to) {
+  if (n == kLine) {
+    int w = 0;
+    for (; w + 2 <= whole; w += 2) load_two_lines(from + w * 8, stride, to + w * kTileCodes);
+    if (w < whole) load_line(from + w * 8, stride, to + w * kTileCodes);
+    return;
+  }
+  for (int w = 0; w < whole; ++w)
+    for (int64_t j = 0; j < n; ++j) to[w * kTileCodes + j] = load_word(from + j * stride + w * 8);
+}
+
+constexpr int kBlock = 64;  // codes whose distances are held at once
+
+void block_distances(const uint64_t* query, const uint64_t* codes, int words, uint64_t* sums) {
+  std::fill(sums, sums + kBlock, 0);
+  for (int w = 0; w < words; ++w)
+    for (int j = 0; j < kBlock; ++j) sums[j] += count_bits(query[w] ^ codes[w * kTileCodes + j]);
+}
+
+void tile_distances_scalar(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out) {
+  uint64_t sums[kBlock];
+  for (int64_t start = 0; start < kTileCodes; start += kBlock) {
+    block_distances(query, tile + start, words, sums);
+    for (int j = 0; j < kBlock; ++j) out[start + j] = static_cast<uint16_t>(sums[j]);
+  }
+}
+
+int tile_scan_scalar(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
+                     int64_t first, uint64_t* keys) {
+  const uint64_t bound = static_cast<uint64_t>(limit);
+  uint64_t sums[kBlock];
+  int found = 0;
+  for (int block = 0; block < kTileCodes / kBlock; ++block) {
+    const uint64_t allowed = allow ? allow[block] : ~uint64_t{0};
+    if (allowed == 0) continue;
+    block_distances(query, tile + block * kBlock, words, sums);
+    uint64_t nearer = 0;
+    for (int j = 0; j < kBlock; ++j) nearer |= sums[j] - bound;  // the sign bit is set where a sum is below the bound
+    if (nearer >> 63 == 0) continue;
+    for (int j = 0; j < kBlock; ++j) {
+      keys[found] = key_of(sums[j], first + block * kBlock + j);
+      found += static_cast<int>(sums[j] < bound) & static_cast<int>(allowed >> j & 1);
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile) {
+  const int whole = static_cast<int>(bytes / 8), tail = static_cast<int>(bytes % 8);
+  // Eight codes at a time: every cache line of the tile is then written once and whole.
+  for (int64_t start = 0; start < count; start += kLine) {
+    const int64_t n = std::min(kLine, count - start);
+    const uint8_t* from = codes + start * bytes;
+    uint64_t* to = tile + start;
+    load_words(from, n, bytes, whole, to);
+    if (tail == 0) continue;
+    for (int64_t j = 0; j < n; ++j) to[whole * kTileCodes + j] = load_tail(from + j * bytes, bytes, tail);
+  }
+  for (int w = 0; w < words_of(bytes); ++w)
+    std::fill(tile + w * kTileCodes + count, tile + (w + 1) * kTileCodes, uint64_t{0});
+}
+
+void load_query(const uint8_t* code, int64_t bytes, uint64_t* words) {
+  const int whole = static_cast<int>(bytes / 8), tail = static_cast<int>(bytes % 8);
+  for (int w = 0; w < whole; ++w) words[w] = load_word(code + w * 8);
+  if (tail != 0) words[whole] = load_tail(code, bytes, tail);
+}
+
+TileDistances tile_distances(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return tile_distances_avx512;
+  if (isa == Isa::kAvx2) return tile_distances_avx2;
+#endif
+  (void)isa;
+  return tile_distances_scalar;
+}
+
+TileScan tile_scan(Isa isa, int words) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return tile_scan_avx512(words);
+  if (isa == Isa::kAvx2) return tile_scan_avx2(words);
+#endif
+  (void)isa, (void)words;
+  return tile_scan_scalar;
+}
+
+RowScan row_scan(Isa isa, int64_t bytes, int64_t queries) {
+#if defined(__x86_64__)
+  // Where the two meet was measured: a tile costs more to load the longer the codes are.
+  if (isa == Isa::kAvx512 && bytes > 16 && queries * 14 <= bytes) return row_scan_avx512;
+  if (isa == Isa::kAvx2 && bytes > 24 && queries == 1) return row_scan_avx2;
+#endif
+  (void)isa, (void)bytes, (void)queries;
+  return nullptr;
+}
+
+}  // namespace fasthash

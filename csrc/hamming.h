@@ -1,0 +1,45 @@
+// Exact Hamming search over packed codes: uint8 rows of `bytes` bytes, unused bits zero. Order of hits: (distance, id).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "cpu/isa.h"
+
+namespace fasthash {
+
+constexpr int32_t kNoDistance = std::numeric_limits<int32_t>::max();  // distance of a missing hit
+constexpr int64_t kNoId = -1;                                         // and its id
+
+// What is searched, and how. The database is read where it lies, at any alignment, and never copied.
+struct HammingSearch {
+  const uint8_t* queries;  // [nq, bytes]
+  int64_t nq;
+  const uint8_t* database;  // [nb, bytes]
+  int64_t nb;
+  int64_t bytes;         // 1 to 512
+  const uint8_t* allow;  // [ceil(nb / 8)] bitmask, most significant bit first: which codes may be hits; null: all
+  int threads;
+  Isa isa;
+  std::function<bool()> interrupted;  // asked now and then by the calling thread; true abandons the search
+};
+
+// distances, ids: [nq, k], rows filled up with (kNoDistance, kNoId). False: interrupted, the outputs are incomplete.
+// Scratch memory: O(k + tile) for each query in flight, at most about 16 MiB a thread while k is below a million.
+bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids);
+
+// The codes at distance <= radius of each query. One 8-byte key a hit: how many there are is known only afterwards.
+class RangeHits {
+ public:
+  // False: interrupted, the object is to be dropped.
+  bool search(const HammingSearch& search, int radius);
+  void lims(int64_t* out) const;                // [nq + 1]: hits of query q are [out[q], out[q + 1])
+  void take(int32_t* distances, int64_t* ids);  // [lims(nq)] each; frees the keys on the way
+
+ private:
+  std::vector<std::vector<uint64_t>> rows_;
+};
+
+}  // namespace fasthash

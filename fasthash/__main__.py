@@ -1,0 +1,5 @@
+"""``python -m fasthash``."""
+
+from fasthash.cli import main
+
+main()

@@ -1,0 +1,125 @@
+"""Histograms of Hamming distances and precision sums of the stable ranking: checks, then the native module."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash import _native
+from fasthash._hamming import thread_count, whole_number
+from fasthash.codes import check_packed
+
+MAX_DATABASE = 2**32 - 1  # ranks are counted in 32 bits
+
+
+class Evaluation:
+    """Queries, database and labels, checked and held in the form that the native module reads.
+
+    Args:
+        queries, database: packed codes, uint8 [nq, ceil(bits / 8)] and [nb, ceil(bits / 8)]; NumPy or torch.
+        bits: code length.
+        query_labels, database_labels: uint64 bitmasks [nq, words] and [nb, words] (relevant: a common bit), or int64
+            class ids [nq] and [nb], 0 or more (relevant: equal), or None (nothing is relevant).
+        threads: None for all cores this process may use; results do not depend on it.
+        op: the name that errors start with.
+    Raises:
+        ValueError: shapes, dtypes or padding bits are wrong; a negative class id; too large a database.
+        TypeError: no array, or threads that are no whole number.
+    """
+
+    def __init__(
+        self,
+        queries: Any,
+        database: Any,
+        bits: int,
+        query_labels: NDArray[Any] | None = None,
+        database_labels: NDArray[Any] | None = None,
+        *,
+        threads: int | None = None,
+        op: str = "hamming_histogram",
+    ) -> None:
+        self.op, self.bits, self.threads = op, bits, thread_count(threads, op)
+        self.queries = np.ascontiguousarray(check_packed(queries, bits, op, "query"))
+        self.database = np.ascontiguousarray(check_packed(database, bits, op, "database"))
+        self.nq, self.nb = len(self.queries), len(self.database)
+        if self.nb > MAX_DATABASE:
+            raise ValueError(f"{op}: database must have at most {MAX_DATABASE} rows, got {self.nb}")
+        self.query_labels, self.database_labels = self._labels(query_labels, database_labels)
+
+    def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Items, and relevant items, at each distance.
+
+        Returns:
+            (counts, relevant), both int64 [nq, bits + 1]; the rows of counts add up to nb.
+        """
+        counts = np.empty((self.nq, self.bits + 1), np.int64)
+        relevant = np.empty_like(counts)
+        _native.load().hamming_histogram(*self.arguments(), _native.address(counts), _native.address(relevant))
+        return counts, relevant
+
+    def stable_precision(
+        self, counts: NDArray[np.int64], relevant: NDArray[np.int64], k: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The ranking by (distance, database index): precision summed over the ranks of relevant items.
+
+        Args:
+            counts, relevant: what `histogram` returned.
+            k: only ranks 1 to k; 0 for all.
+        Returns:
+            (sums, hits): float64 [nq] and int64 [nq], the number of relevant items within the cut.
+        """
+        k = min(whole_number(k, 0, sys.maxsize, self.op, "k"), self.nb)
+        for name, array in (("counts", counts), ("relevant", relevant)):
+            want = (self.nq, self.bits + 1)
+            if array.dtype != np.int64 or array.shape != want or not array.flags.c_contiguous:
+                raise ValueError(f"{self.op}: {name} must be contiguous int64 {want}, got {array.dtype} {array.shape}")
+        sums, hits = np.empty(self.nq), np.empty(self.nq, np.int64)
+        given, results = (counts, relevant), (sums, hits)
+        addresses = [_native.address(array) for array in given], [_native.address(array) for array in results]
+        _native.load().hamming_stable_precision(*self.arguments(), *addresses[0], k, *addresses[1])
+        return sums, hits
+
+    def _labels(
+        self, query_labels: NDArray[Any] | None, database_labels: NDArray[Any] | None
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        if query_labels is None or database_labels is None:
+            if query_labels is not database_labels:
+                raise ValueError(f"{self.op}: labels must be given for queries and database, or for neither")
+            return None, None
+        sides = (("query_labels", query_labels, self.nq), ("database_labels", database_labels, self.nb))
+        for name, labels, rows in sides:
+            if len(labels) != rows:
+                raise ValueError(f"{self.op}: {name} must have {rows} rows like the codes, got {len(labels)}")
+            if (labels.dtype, labels.ndim) not in ((np.uint64, 2), (np.int64, 1)):
+                form = "uint64 bitmasks [n, words] or int64 class ids [n]"
+                raise ValueError(f"{self.op}: {name} must be {form}, got {labels.dtype} {labels.shape}")
+        if query_labels.shape[1:] != database_labels.shape[1:]:
+            shapes = f"{query_labels.shape} and {database_labels.shape}"
+            raise ValueError(f"{self.op}: query_labels and database_labels must be of one form and width, got {shapes}")
+        if query_labels.ndim == 1:
+            query_labels, database_labels = self._ids(query_labels, database_labels)
+        return np.ascontiguousarray(query_labels), np.ascontiguousarray(database_labels)
+
+    def _ids(self, query: NDArray[Any], database: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The ids themselves, or smaller ones of the same meaning: the native side keeps a table up to the largest."""
+        for name, ids in (("query_labels", query), ("database_labels", database)):
+            if len(ids) and ids.min() < 0:
+                row = int(np.argmin(ids))
+                raise ValueError(f"{self.op}: {name} must be class ids of 0 or more, got {ids[row]} in row {row}")
+        if not len(database) or database.max() <= 4 * len(database) + 1024:
+            return query, database
+        known, database = np.unique(database, return_inverse=True)
+        place = np.minimum(np.searchsorted(known, query), len(known) - 1)
+        return np.where(known[place] == query, place, len(known)).astype(np.int64), database.astype(np.int64)
+
+    def arguments(self) -> tuple[int, ...]:
+        labels = self.query_labels
+        words = labels.shape[1] if labels is not None and labels.ndim == 2 else 0
+        return (
+            _native.address(self.queries), self.nq, _native.address(self.database), self.nb, self.queries.shape[1],
+            self.bits, _native.address(labels), _native.address(self.database_labels), words, self.threads,
+            _native.isa(),
+        )  # fmt: skip

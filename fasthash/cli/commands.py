@@ -1,0 +1,234 @@
+"""train, evaluate, encode, index build, search, data list/info, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fasthash.cli._app import JSON, app, out, print_json
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/DATA-METHOD-BITS.")]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs as a dictionary; lists as comma-separated values, ``none`` for no value."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set: expected option=value, got {setting!r}")
+        key, text = name.strip().replace("-", "_"), value.strip()
+        if key in options:
+            raise ValueError(f"--set: option {key} is given twice")
+        if key.endswith("_hidden"):
+            options[key] = [part for part in text.split(",") if part]
+        else:
+            options[key] = None if text.lower() == "none" else text
+    return options
+
+
+@app.command(epilog="Example: fasthash train dcmh emoji --bits 64 --set epochs=60")
+def train(
+    method: Annotated[str, typer.Argument(help="djsrh, dcmh; `fasthash methods` tells more.")],
+    data: Annotated[str, typer.Argument(help="A data set; `fasthash data list` names them.")],
+    bits: Annotated[int, typer.Option(help="Code length in bits.")] = 64,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the method; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Initialisation and shuffles follow from it.")] = 0,
+    out_: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    eval_every: Annotated[int | None, typer.Option(help="Epochs between evaluations; default a tenth.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Lightning Fabric's, such as 32-true or bf16-mixed.")] = "32-true",
+    json_: JSON = False,
+) -> None:
+    """Train a method; write model, scores, history and TensorBoard log to a folder."""
+    from fasthash.training import train as train_method
+
+    folder = out_ or Path("runs") / f"{data}-{method}-{bits}"
+    options = parse_settings(set_ or [])
+    run = train_method(
+        method, data, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
+        precision=precision, progress=not json_, **options,
+    )  # fmt: skip
+    result = {"run": str(folder), "method": method, "data": data, "seconds": round(run.seconds, 2)}
+    result["scores"] = None if run.scores is None else run.scores.to_dict()
+    if json_:
+        print_json(result)
+    else:
+        if run.scores is not None:
+            out.print(_score_table(run.scores.to_dict()))
+        out.print(f"{escape(str(folder))}: trained in {run.seconds:.1f} s")
+        out.print(f"Search it: fasthash index build {folder} && fasthash search {folder} 'two words'", style="dim")
+
+
+@app.command(epilog="Example: fasthash methods --json")
+def methods(json_: JSON = False) -> None:
+    """The methods, with paper, supervision, options and presets."""
+    from dataclasses import asdict
+
+    from fasthash import methods as known
+
+    if json_:
+        return print_json({name: asdict(info) for name, info in known.names().items()})
+    table = Table("method", "supervision", "paper", "options (the paper's defaults)", "presets")
+    for name, info in known.names().items():
+        options = ", ".join(f"{key}={value}" for key, value in info.options.items())
+        table.add_row(name, info.supervision, info.paper, escape(options), ", ".join(info.presets) or "-")
+    out.print(table)
+
+
+@app.command(epilog="Example: fasthash evaluate runs/emoji-dcmh-64")
+def evaluate(run: RunArg, data: Annotated[str | None, typer.Option(help="Another data set.")] = None, json_: JSON = False) -> None:
+    """Score a run's model in both directions: mAP over all and at 50, ties expected and stable."""
+    from fasthash import evaluation
+    from fasthash.data import load
+    from fasthash.models import HashModel
+
+    model = HashModel.load(run)
+    scores = evaluation.evaluate(model, load(data or model.info["data"])).to_dict()
+    if json_:
+        print_json(scores)
+    else:
+        out.print(_score_table(scores))
+
+
+@app.command(epilog="Example: fasthash encode runs/emoji-dcmh-64 --text 'red heart'")
+def encode(
+    run: RunArg,
+    text: Annotated[list[str] | None, typer.Option(help="A text; repeatable.")] = None,
+    picture: Annotated[list[Path] | None, typer.Option(help="A picture file; repeatable.")] = None,
+    features: Annotated[Path | None, typer.Option(help=".npy of features [n, width]; with --side and --out.")] = None,
+    side: Annotated[str, typer.Option(help="image or text: whose features they are.")] = "image",
+    out_: Annotated[Path | None, typer.Option("--out", help="Write packed codes as .npy instead of printing.")] = None,
+    json_: JSON = False,
+) -> None:
+    """Encode texts, pictures or features to packed codes."""
+    from fasthash.encoding import encode_inputs
+
+    rows = encode_inputs(run, texts=text, pictures=picture, features=features, side=side, out=out_)
+    if json_:
+        print_json({"codes": [code.tobytes().hex() for _, code in rows], "items": [name for name, _ in rows]})
+    elif out_ is not None:
+        out.print(f"{escape(str(out_))}: {len(rows)} codes")
+    else:
+        for name, code in rows:
+            out.print(f"{code.tobytes().hex()}  {escape(name)}")
+
+
+index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
+app.add_typer(index_app, name="index")
+
+
+@index_app.command("build", epilog="Example: fasthash index build runs/emoji-dcmh-64")
+def index_build(
+    run: RunArg,
+    data: Annotated[str | None, typer.Option(help="Data set to index; default the run's own.")] = None,
+    json_: JSON = False,
+) -> None:
+    """Encode every item of a data set and write RUN/index/."""
+    from fasthash.data import load
+    from fasthash.models import HashModel
+    from fasthash.retrieval import Retriever
+
+    model = HashModel.load(run)
+    name = data or model.info["data"]
+    retriever = Retriever.build(model, load(name))
+    retriever.save(run / "index")
+    if json_:
+        print_json({"index": str(run / "index"), "items": len(retriever.items), "bits": model.bits, "data": name})
+    else:
+        out.print(f"{escape(str(run / 'index'))}: {len(retriever.items)} items of {name}, {model.bits} bits")
+
+
+@app.command(epilog="Example: fasthash search runs/emoji-dcmh-64 'red heart' -k 5")
+def search(
+    run: RunArg,
+    query: Annotated[str, typer.Argument(help="Words, or the path of a picture.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 10,
+    json_: JSON = False,
+) -> None:
+    """Find pictures by words, or words by a picture, in RUN/index/."""
+    from dataclasses import asdict
+
+    from fasthash.encoding import is_picture
+    from fasthash.models import HashModel
+    from fasthash.retrieval import Retriever
+
+    retriever = Retriever.load(HashModel.load(run), run / "index")
+    hits = retriever.search_image(Path(query), k) if is_picture(query) else retriever.search_text(query, k)
+    if json_:
+        return print_json([asdict(hit.item) | {"row": hit.row, "distance": hit.distance} for hit in hits])
+    table = Table("distance", "item", "text", "label")
+    for hit in hits:
+        table.add_row(str(hit.distance), escape(hit.item.id), escape(hit.item.text), escape(hit.item.label))
+    out.print(table)
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Known data sets.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list", epilog="Example: fasthash data list")
+def data_list(json_: JSON = False) -> None:
+    """Known data sets, what each needs, and whether it is here."""
+    from dataclasses import asdict
+
+    from fasthash.data import names
+
+    known = names()
+    if json_:
+        return print_json({name: asdict(info) | {"available": info.available} for name, info in known.items()})
+    table = Table("data set", "what it is", "needs", "here")
+    for name, info in known.items():
+        table.add_row(name, escape(info.summary), escape(info.needs or "nothing"), escape(info.reason or "yes"))
+    out.print(table)
+
+
+@data_app.command("info", epilog="Example: fasthash data info emoji")
+def data_info(name: Annotated[str, typer.Argument(help="A data set.")], json_: JSON = False) -> None:
+    """Counts, features, labels and their balance, source and licence."""
+    from fasthash.data import load
+
+    info = load(name).info()
+    if json_:
+        return print_json(info)
+    table = Table(show_header=False)
+    for key, value in info.items():
+        table.add_row(key, escape(_plain(value)))
+    out.print(table)
+
+
+@app.command(epilog="Example: fasthash doctor")
+def doctor(json_: JSON = False) -> None:
+    """What can run here, and for what cannot, the reason."""
+    from fasthash.doctor import examine
+
+    report = examine()
+    if json_:
+        return print_json(report)
+    for section, rows in report.items():
+        table = Table(title=section, title_justify="left", show_header=False)
+        for key, value in rows.items():
+            table.add_row(key, escape(_plain(value)))
+        out.print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_plain(item) for item in value)
+    return "-" if value is None else str(value)
+
+
+def _score_table(scores: dict[str, Any]) -> Table:
+    title = f"{scores['data']}, {scores['bits']} bits, {scores['queries']} queries, {scores['database']} items"
+    table = Table("mAP", "image→text", "text→image", title=title, title_justify="left")
+    for name, both in scores["map"].items():
+        table.add_row(name, f"{both['i2t']:.4f}", f"{both['t2i']:.4f}")
+    return table

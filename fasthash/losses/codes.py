@@ -1,0 +1,44 @@
+"""Losses of codes alone: close to binary, and every bit balanced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fasthash.ops._checks import check_matrix, check_same
+
+
+class Quantization(nn.Module):
+    """Sum of squared differences between relaxed codes and their target codes, |B - H|^2.
+
+    Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, second term of the objective (weight gamma).
+    """
+
+    def forward(self, h: Tensor, code: Tensor) -> Tensor:
+        """Relaxed codes and codes, both [n, bits], of one dtype; returns the loss [], float32 or wider.
+
+        Raises:
+            ValueError: shapes, dtypes or devices disagree.
+        """
+        check_matrix("Quantization", "h", h)
+        check_same("Quantization", "code", code, "h", h, rows=True)
+        return (_wide(h) - _wide(code)).square().sum()
+
+
+class CodeBalance(nn.Module):
+    """Squared length of the codes' column sums, |1^T H|^2: 0 where every bit is +1 as often as -1.
+
+    Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, third term of the objective (weight eta).
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Relaxed codes [n, bits] of the whole set; returns the loss [], float32 or wider.
+
+        Raises:
+            ValueError: not a floating matrix.
+        """
+        return _wide(check_matrix("CodeBalance", "h", h)).sum(dim=0).square().sum()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

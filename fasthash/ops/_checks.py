@@ -1,0 +1,61 @@
+"""Argument checks shared by the operations: one line naming the operation, the argument, what was expected and got."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def describe(x: Any) -> str:
+    """A tensor as "float32 [3, 64] on cpu"; anything else by its type."""
+    if not isinstance(x, Tensor):
+        return type(x).__name__
+    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)} on {x.device}"
+
+
+def check_tensor(op: str, name: str, x: Any) -> Tensor:
+    """x itself when it is a tensor; TypeError otherwise."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{op}: {name} must be a torch tensor, got {type(x).__name__}")
+    return x
+
+
+def check_matrix(op: str, name: str, x: Any) -> Tensor:
+    """x itself when it is a real floating matrix with at least one row and one column."""
+    check_tensor(op, name, x)
+    if x.dtype not in FLOATS:
+        raise ValueError(f"{op}: {name} must be float64, float32, float16 or bfloat16, got {describe(x)}")
+    if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] == 0:
+        raise ValueError(f"{op}: {name} must be a matrix with at least one row and one column, got {describe(x)}")
+    return x
+
+
+def check_same(op: str, name: str, x: Any, like_name: str, like: Tensor, *, rows: bool = False) -> Tensor:
+    """x itself when it is a matrix as wide as ``like``, of its dtype and on its device (``rows``: and as long)."""
+    check_matrix(op, name, x)
+    length = str(like.shape[0]) if rows else "n"
+    if x.shape[1] != like.shape[1] or (rows and x.shape[0] != like.shape[0]):
+        raise ValueError(f"{op}: {name} must be [{length}, {like.shape[1]}] like {like_name}, got {list(x.shape)}")
+    if x.dtype != like.dtype or x.device != like.device:
+        raise ValueError(
+            f"{op}: {name} must have the dtype and device of {like_name} ({describe(like)}), got {describe(x)}"
+        )
+    return x
+
+
+def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """value itself when it is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
+    return str(value)
+
+
+def check_finite(op: str, name: str, value: Any) -> float:
+    """value as a float when it is a finite real number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < float("inf"):
+        raise ValueError(f"{op}: {name} must be a finite number, got {value!r}")
+    return float(value)

@@ -1,0 +1,81 @@
+"""One self-contained HTML page from a `Page`: nothing is loaded from anywhere, and it opens from a file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from fasthash._files import replace_file
+from fasthash.report.content import Page
+from fasthash.report.theme import DARK, LIGHT, css_variables
+from fasthash.report.view import context
+
+
+def write_page(page: Page, path: str | os.PathLike[str]) -> Path:
+    """Render the page and write it, whole or not at all.
+
+    Args:
+        page: what to show.
+        path: the file to write; its folder is made when missing, an older file is replaced.
+    Returns:
+        The path written.
+    Raises:
+        ValueError: `path` is a folder, or a picture cannot be read.
+        OSError: the folder or the file cannot be written.
+        RuntimeError: matplotlib, jinja2 or pillow is missing; names the extra to install.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"write_page: path must be a file, got the folder {str(target)!r}")
+    text = render_page(page)
+    _write_whole(target, text.encode("utf-8"))
+    return target
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML. The same page gives the same text, to the byte."""
+    if not isinstance(page, Page):
+        raise TypeError(f"render_page: page must be a Page, got {type(page).__name__}")
+    script = _source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return _template().render(
+        **context(page),
+        style=_source("page.css"),
+        script=script,
+        script_digest=digest,  # the page's policy lets this one script run and no other, whatever a caption says
+        light=css_variables(LIGHT),
+        dark=css_variables(DARK),
+    )
+
+
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
+
+
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise RuntimeError("the page of a report needs the package jinja2: pip install 'fasthash[report]'") from None
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OSError(
+            f"write_page: {str(path.parent)!r} must be a folder, but a file of that name is in the way"
+        ) from None
+    replace_file(path, lambda beside: beside.write_bytes(data))

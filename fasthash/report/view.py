@@ -1,0 +1,182 @@
+"""From the plain data of a `Page` to what the template inserts: rows, figures, grids, in order and ready to print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fasthash.report import units
+from fasthash.report.content import DIRECTIONS, Curve, History, Page, Query
+from fasthash.report.pictures import Pictures
+from fasthash.report.plots import loss_figure, map_figure, pr_figure
+from fasthash.report.svg import inline
+from fasthash.report.table import rows
+from fasthash.report.theme import Style, styles
+
+RECALLS = tuple(round(step / 10, 1) for step in range(1, 11))
+_MARKS = {True: "yes", False: "no", None: "unknown"}
+
+
+def context(page: Page) -> dict[str, Any]:
+    """The variables of `page.html.j2`."""
+    pictures = Pictures()
+    curves = [curve for part in page.curves.values() for curve in part]
+    look = styles(
+        [score.method for score in page.scores] + [part.method for part in [*curves, *page.histories, *page.queries]]  # type: ignore[attr-defined]
+    )
+    name = _namer()
+    return {
+        "page": page,
+        "directions": DIRECTIONS,
+        "scores": _scores(page, look),
+        "chance": any(score.baseline for score in page.scores),
+        "timed": any(score.seconds is not None for score in page.scores),
+        "curves": [_curve_panel(page, bits, look, name) for bits in _lengths(curves)],
+        "histories": [
+            _history(history, look[history.method], _top(page.histories), name) for history in page.histories
+        ],
+        "queries": _queries(page.queries, look, pictures),
+        "bits": {
+            "searches": _lengths(page.queries),
+            "curves": [bits for bits in _lengths(curves) if bits is not None],
+            "training": [bits for bits in _lengths(page.histories) if bits is not None],
+        },
+        "methods": list(dict.fromkeys(query.method for query in page.queries)),
+        "pictures": pictures.all(),
+        "recalls": RECALLS,
+    }
+
+
+def _namer() -> Callable[[], str]:
+    """Names for the page's figures: f1, f2, ..."""
+    count = 0
+
+    def following() -> str:
+        nonlocal count
+        count += 1
+        return f"f{count}"
+
+    return following
+
+
+def _lengths(parts: Iterable[Any]) -> list[Any]:
+    """The code lengths that occur, ascending; None, for parts that belong to no length, last."""
+    found = {part.bits for part in parts}
+    return sorted(found - {None}) + ([None] if None in found else [])
+
+
+def _scores(page: Page, look: dict[str, Style]) -> list[dict[str, Any]]:
+    baselines = {score.bits: score for score in page.scores if score.baseline}
+    found = []
+    for row in rows(page.scores):
+        score = row.score
+        chance = None if score.baseline else baselines.get(score.bits)
+        cells = []
+        for name in DIRECTIONS:
+            value = getattr(score, name)
+            mark = None if chance is None else f"{100 * getattr(chance, name):.2f}"
+            best = name in row.best
+            cells.append(
+                {
+                    "text": units.score(value),
+                    "share": f"{100 * value:.2f}",
+                    "chance": mark,
+                    "best": best,
+                    "key": repr(value),
+                }
+            )
+        found.append({
+            "score": score, "cells": cells, "first": row.first, "style": look[score.method],
+            "time": units.seconds(score.seconds), "time_key": "" if score.seconds is None else repr(score.seconds),
+        })  # fmt: skip
+    return found
+
+
+def _curve_panel(page: Page, bits: int | None, look: dict[str, Style], name: Callable[[], str]) -> dict[str, Any]:
+    """The figures of one code length, a legend for all of them, and the numbers behind each."""
+    figures = []
+    legend: dict[str, Style] = {}
+    for direction, title in DIRECTIONS.items():
+        curves = [curve for curve in page.curves.get(direction, ()) if curve.bits == bits]
+        if not curves:
+            continue
+        legend.update({curve.label: look[curve.method] for curve in curves})
+        values = [(curve.label, [_precision_at(curve, recall) for recall in RECALLS]) for curve in curves]
+        said = "; ".join(
+            f"{curve.label} from {curve.precision[0]:.2f} to {curve.precision[-1]:.2f}" for curve in curves
+        )
+        alt = f"Precision against recall, {title}: {said}."
+        figures.append({"title": title, "svg": inline(pr_figure(curves, look), name(), alt), "values": values})
+    return {"bits": bits, "figures": figures, "legend": [{"label": k, "style": v} for k, v in legend.items()]}
+
+
+def _precision_at(curve: Curve, recall: float) -> str:
+    """Precision at the first point that reaches this recall; a dash when the curve ends before."""
+    place = int(np.searchsorted(curve.recall, recall - 1e-9))
+    return units.score(float(curve.precision[place])) if place < len(curve.recall) else "–"
+
+
+def _top(histories: Sequence[History]) -> float:
+    """Upper end of every mAP axis: the highest value, rounded up to a tenth."""
+    values = [float(series.max()) for history in histories for series in (history.i2t, history.t2i) if len(series)]
+    return max(0.1, min(1.0, math.ceil(10 * max(values, default=1.0) - 1e-9) / 10))
+
+
+def _history(history: History, style: Style, top: float, name: Callable[[], str]) -> dict[str, Any]:
+    loss = map_ = None
+    said = []
+    finite = history.loss[np.isfinite(history.loss)]
+    if len(history.epochs):
+        steps = f"{len(history.epochs)} epoch" + ("s" if len(history.epochs) > 1 else "")
+        if len(finite):
+            words = f"Loss {units.loss(float(finite[0]))} → {units.loss(float(finite[-1]))} in {steps}"
+            gaps = len(history.loss) - len(finite)
+            words += f", not finite in {gaps} of them" if gaps else ""
+        else:
+            words = f"The loss was not finite in any of {steps}"
+        said.append(words + ".")
+        loss = inline(loss_figure(history, style), name(), f"{history.label}, loss over epochs. {words}.")
+    if len(history.map_epochs):
+        best = int(np.argmax(history.i2t + history.t2i))
+        words = (
+            f"Best mAP at epoch {history.map_epochs[best]:g}: image → text {units.score(history.i2t[best])}, "
+            f"text → image {units.score(history.t2i[best])}."
+        )
+        said.append(words)
+        map_ = inline(map_figure(history, style, top=top), name(), f"{history.label}, mAP over epochs. {words}")
+    return {
+        "label": history.label,
+        "bits": history.bits,
+        "style": style,
+        "loss": loss,
+        "map": map_,
+        "words": " ".join(said),
+    }
+
+
+def _queries(queries: Sequence[Query], look: dict[str, Style], pictures: Pictures) -> list[dict[str, Any]]:
+    """Queries that ask the same thing become one block with an answer for each method and code length."""
+    blocks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for query in queries:
+        key = (query.kind, query.text, query.picture, query.label)
+        if key not in blocks:
+            blocks[key] = {"query": query, "picture": pictures.add(query.picture), "answers": []}
+        blocks[key]["answers"].append(_answer(query, look[query.method], pictures))
+    for block in blocks.values():
+        block["answers"].sort(key=lambda answer: answer["query"].bits)
+        notes = [answer["query"].note for answer in block["answers"]]
+        block["note"] = notes[0] if len(set(notes)) == 1 else ""  # said once when it holds for every answer
+    return list(blocks.values())
+
+
+def _answer(query: Query, style: Style, pictures: Pictures) -> dict[str, Any]:
+    judged = [hit.relevant for hit in query.hits if hit.relevant is not None]
+    hits = [{"hit": hit, "picture": pictures.add(hit.picture), "mark": _MARKS[hit.relevant]} for hit in query.hits]
+    return {
+        "query": query, "style": style, "hits": hits, "relevant": sum(judged), "judged": len(judged),
+        "time": units.microseconds(query.microseconds), "pictured": any(hit.picture is not None for hit in query.hits),
+        "columns": 6 if len(query.hits) % 6 == 0 else 5,  # whole rows where the number of hits allows it
+    }  # fmt: skip

@@ -1,0 +1,99 @@
+"""What is done with hits afterwards: merging those of shards, and scoring them with the query before its sign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._hamming import MAX_K, NO_DISTANCE, NO_ID, whole_number
+from fasthash._native import like, to_numpy
+from fasthash.codes import check_packed, unpack
+
+_RESCORE_VALUES = 1 << 22  # unpacked entries held at once
+
+
+def merge_topk(parts: Sequence[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
+    """The k best of several top-k results for the same queries: shards, chunks or ranks. Exact.
+
+    Args:
+        parts: (distances int32 [nq, k_i], ids int64 [nq, k_i]) of each part, the ids global already. Every k_i must be
+            at least k, or its part must hold no more than k_i codes, for the result to be that of one search.
+        k: hits wanted, at least 1.
+    Returns:
+        distances int32 [nq, k], ids int64 [nq, k], by (distance, id) ascending; missing hits (2147483647, -1) last.
+    Raises:
+        ValueError: no parts, or shapes or dtypes that do not belong together.
+    """
+    k = whole_number(k, 1, MAX_K, "merge_topk", "k")
+    if len(parts) == 0:
+        raise ValueError("merge_topk: parts must hold at least one (distances, ids), got none")
+    pairs = [_hits(i, part) for i, part in enumerate(parts)]
+    rows = {len(distances) for distances, _ in pairs}
+    if len(rows) > 1:
+        raise ValueError(f"merge_topk: parts must be of the same queries, got {sorted(rows)} rows")
+    distances = np.concatenate([d for d, _ in pairs], axis=1)
+    ids = np.concatenate([i for _, i in pairs], axis=1)
+    order = np.lexsort((ids, distances))[:, :k]
+    gap = ((0, 0), (0, k - order.shape[1]))
+    distances = np.pad(np.take_along_axis(distances, order, 1), gap, constant_values=NO_DISTANCE)
+    ids = np.pad(np.take_along_axis(ids, order, 1), gap, constant_values=NO_ID)
+    return like(distances, parts[0][0]), like(ids, parts[0][1])
+
+
+def rescore(query_features: Any, database_codes: Any, ids: Any, k: int, *, bits: int) -> tuple[Any, Any]:
+    """Order hits by the inner product of the query before its sign with the hits' -1/+1 codes (asymmetric distance).
+
+    Args:
+        query_features: float [nq, bits], the relaxed codes of the queries.
+        database_codes: uint8 [nb, ceil(bits / 8)].
+        ids: int64 [nq, hits], rows of the database, -1 for a missing hit; for instance of ``knn`` with a larger k.
+        k: hits wanted, at least 1.
+        bits: code length.
+    Returns:
+        scores float32 [nq, k], descending, equal scores by ascending id, and ids int64 [nq, k]; missing hits are last
+        with score -inf and id -1.
+    Raises:
+        ValueError: shapes or dtypes that do not belong together, NaN in a query, or an id outside the database.
+    """
+    k = whole_number(k, 1, MAX_K, "rescore", "k")
+    codes = check_packed(database_codes, bits, "rescore", "database_codes")
+    queries = to_numpy(query_features, "rescore", "query_features")
+    if queries.ndim != 2 or queries.shape[1] != bits or not np.issubdtype(queries.dtype, np.floating):
+        got = f"{queries.dtype} {queries.shape}"
+        raise ValueError(f"rescore: query_features must be float [nq, {bits}], got {got}")
+    if np.isnan(queries).any():
+        raise ValueError("rescore: query_features has NaN")
+    rows = to_numpy(ids, "rescore", "ids")
+    if rows.dtype != np.int64 or rows.ndim != 2 or len(rows) != len(queries):
+        raise ValueError(f"rescore: ids must be int64 [{len(queries)}, hits], got {rows.dtype} {rows.shape}")
+    if rows.size and not (rows.min() >= NO_ID and rows.max() < len(codes)):
+        raise ValueError(f"rescore: ids must be -1 to {len(codes) - 1}, got {rows.min()} to {rows.max()}")
+    scores = _scores(queries, codes, rows, bits)
+    order = np.lexsort((rows, -scores))[:, :k]
+    gap = ((0, 0), (0, k - order.shape[1]))
+    best = np.pad(np.take_along_axis(scores, order, 1), gap, constant_values=-np.inf)
+    return like(best, query_features), like(np.pad(np.take_along_axis(rows, order, 1), gap, constant_values=NO_ID), ids)
+
+
+def _scores(queries: NDArray[Any], codes: NDArray[np.uint8], rows: NDArray[np.int64], bits: int) -> NDArray[np.float32]:
+    """float32 [nq, hits], -inf where there is no hit; half precision is widened before the products."""
+    queries = queries.astype(np.promote_types(queries.dtype, np.float32), copy=False)
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    step = max(1, _RESCORE_VALUES // bits)
+    for q, row in enumerate(rows):
+        for start in range(0, len(row), step):
+            part = row[start : start + step]
+            found = part != NO_ID
+            scores[q, start : start + step][found] = unpack(codes[part[found]], bits) @ queries[q]
+    return scores
+
+
+def _hits(i: int, part: tuple[Any, Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    distances, ids = (to_numpy(x, "merge_topk", f"parts[{i}]") for x in part)
+    if distances.dtype != np.int32 or ids.dtype != np.int64 or distances.ndim != 2 or distances.shape != ids.shape:
+        got = f"{distances.dtype} {distances.shape} and {ids.dtype} {ids.shape}"
+        raise ValueError(f"merge_topk: parts[{i}] must be int32 and int64 of one shape [nq, k], got {got}")
+    return distances, ids

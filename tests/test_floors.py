@@ -1,0 +1,63 @@
+"""A room imports only from floors below its own; the search half loads NumPy alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fasthash
+
+ROOT = Path(fasthash.__file__).parent
+FLOORS = {
+    "_C": 0, "_kernels": 0,
+    "_files": 1, "_interrupt": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1,
+    "ops": 2, "features": 2,
+    "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3,
+    "methods": 4,
+    "_progress": 4, "_run_folder": 4,
+    "training": 5, "evaluation": 5, "encoding": 5, "retrieval": 5, "doctor": 5,
+    "report": 6, "demo": 6,
+    "cli": 7, "__main__": 8,
+}  # fmt: skip
+# rooms of one floor that may use each other, in this direction only
+SIDEWAYS = {("training", "evaluation"), ("demo", "report"), ("_hamming", "_native"), ("_histogram", "_native")}
+SIDEWAYS |= {("codes", "_native"), ("_hamming", "codes"), ("_histogram", "codes"), ("_histogram", "_hamming")}
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "fasthash" and len(parts) > 1 and parts[1] in FLOORS:
+                found.add(parts[1])
+    return found - {room_of(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    room = room_of(path)
+    assert room in FLOORS, f"{room} has no floor: add it to FLOORS and to the architecture in CONTRIBUTING.md"
+    for other in imported_rooms(path):
+        below = FLOORS[other] < FLOORS[room] or (room, other) in SIDEWAYS
+        assert below, f"{path} on floor {FLOORS[room]} imports {other} on floor {FLOORS[other]}"
+
+
+@pytest.mark.parametrize("module", ["fasthash", "fasthash.codes", "fasthash.search", "fasthash.metrics"])
+def test_loads_without_torch(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'triton', 'rich', 'safetensors') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
