@@ -64,7 +64,8 @@ def run_demo(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     say("reading emoji: pictures, names, labels, image features")
-    dataset = data.load("emoji", progress=progress)
+    # bag of words and word vectors: words that no training name holds, such as "wild animal", mean something then
+    dataset = data.load("emoji", text="both", progress=progress)
     runs = []
     for b in lengths:
         for method in METHODS:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fasthash import search
 from fasthash._files import replace_file
-from fasthash.data import PairedDataset
+from fasthash.data import PairedDataset, load
 from fasthash.models import HashModel
 from fasthash.search import BinaryIndex
 
@@ -105,6 +105,15 @@ class Retriever:
             raise ValueError(f"search: {path} is damaged: {error}") from None
         images, texts = (search.load(folder / f"{side}.safetensors") for side in ("images", "texts"))
         return cls(model, images, texts, items)
+
+
+def data_of(model: HashModel, name: str | None = None) -> PairedDataset:
+    """The data set a model was trained on, loaded with the same options; or the one named."""
+    trained_on = model.info.get("data")
+    if name is None and trained_on is None:
+        raise ValueError("this model does not say what it was trained on: name a data set")
+    options = model.info.get("data_options", {}) if name in (None, trained_on) else {}
+    return load(name or str(trained_on), **options)
 
 
 def _items(data: PairedDataset) -> list[Item]:

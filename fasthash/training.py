@@ -80,7 +80,7 @@ def train(
     if isinstance(data, str):
         methods.resolve_options(kind, data, options)  # a misspelt option is told before features are computed
         data = datasets.load(data)
-    data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method)
+    data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method, rows="train")
     resolved = methods.resolve_options(kind, data.name, options)
     check_bits(bits, "train")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -90,7 +90,7 @@ def train(
     every = eval_every or max(1, resolved.epochs // 10)
     folder = None
     if out is not None:
-        request = {"method": method, "data": data.name, "data_checksum": data.checksum(), "bits": bits, "seed": seed}
+        request = {"method": method, "data": data.name, "data_options": dict(data.options), "data_checksum": data.checksum(), "bits": bits, "seed": seed}
         request |= {"eval_every": every, "precision": str(precision), "options": resolved.model_dump()}
         folder = RunFolder(out, request, resume=resume)
         if folder.finished:
@@ -256,7 +256,8 @@ class _Loop:
 
     def _model(self) -> HashModel:
         info = {"method": self.method.name, "paper": self.method.paper, "data": self.data.name, "seed": self.seed}
-        info |= {"options": self.options.model_dump(), "data_checksum": self.data.checksum()}
+        info |= {"options": self.options.model_dump(), "data_options": dict(self.data.options)}
+        info |= {"data_checksum": self.data.checksum()}
         extractors = {"image_extractor": self.data.image_extractor, "text_extractor": self.data.text_extractor}
         return HashModel(self.method.image, self.method.text, info=info, **extractors)
 

@@ -159,8 +159,9 @@ class Tiles:
     stages: int
 
 
-# By product ("half", "tf32", "tf32x3") and width: the largest tiles that compile without spilling registers, see
-# benchmarks/results/triton_aot.md. _HOPPER is for the tensor cores of sm_90 and sm_100, _AMPERE for all others.
+# By product ("half", "tf32", "tf32x3") and width: large tiles that compile without spilling registers, see
+# benchmarks/results/triton_aot.md. _HOPPER is for the tensor cores of sm_90 and sm_100, _AMPERE for all others, _DENSE
+# for a similarity that is read from memory: its values take registers too.
 _AMPERE = {
     "half": {64: Tiles(64, 64, 64, 8, 2), 128: Tiles(64, 32, 64, 8, 2), 256: Tiles(32, 32, 64, 8, 1),
              512: Tiles(16, 32, 64, 8, 1)},
@@ -174,13 +175,19 @@ _HOPPER = {
     "tf32": {**_AMPERE["tf32"], 64: Tiles(128, 64, 64, 8, 2), 128: Tiles(64, 64, 32, 8, 2)},
     "tf32x3": {**_AMPERE["tf32x3"], 64: Tiles(64, 32, 16, 8, 2)},
 }
+_DENSE = {
+    "half": {**_AMPERE["half"], 64: Tiles(64, 32, 64, 8, 2)},
+    "tf32": {**_AMPERE["tf32"], 64: Tiles(32, 32, 32, 8, 2), 128: Tiles(32, 32, 32, 8, 2)},
+    "tf32x3": _AMPERE["tf32x3"],
+}
 
 
-def tiles_for(width: int, product: str, capability: int) -> Tiles:
+def tiles_for(width: int, product: str, kind: int, capability: int) -> Tiles:
     """Sizes for codes of a power-of-two width on a GPU of this major compute capability."""
-    table = (_HOPPER if capability in (9, 10) else _AMPERE)[product]
-    tiles = table[max(64, width)]
-    return Tiles(tiles.n, tiles.m, min(tiles.k, width), tiles.warps, tiles.stages)
+    table = _DENSE if kind == DENSE else _HOPPER if capability in (9, 10) else _AMPERE
+    tiles = table[product][max(64, width)]
+    depth = 32 if capability == 10 and product == "tf32" else tiles.k
+    return Tiles(tiles.n, tiles.m, min(depth, width), tiles.warps, tiles.stages)
 
 
 def product_for(dtype: torch.dtype) -> str:
@@ -226,7 +233,7 @@ class _Pass:
         on_gpu = x.is_cuda  # else interpreted
         capability = torch.cuda.get_device_capability(x.device)[0] if on_gpu else 9
         self.processors = torch.cuda.get_device_properties(x.device).multi_processor_count if on_gpu else 2
-        self.tiles = tiles_for(self.width, self.product, capability)
+        self.tiles = tiles_for(self.width, self.product, self.kind, capability)
         self.row_tiles = triton.cdiv(len(x), self.tiles.n)
 
     def run(self, loss: bool, grad_x: bool, grad_y: bool) -> tuple[Tensor, Tensor, Tensor]:

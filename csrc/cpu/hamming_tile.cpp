@@ -36,7 +36,8 @@ inline uint64_t load_tail(const uint8_t* code, int64_t bytes, int tail) {
   return word;
 }
 
-constexpr int64_t kLine = 8;  // words of a cache line
+constexpr int64_t kLine = 8;       // words of a cache line
+constexpr int64_t kAhead = 4096;  // bytes to prefetch: one core alone does not keep the memory busy
 
 // One word of each of kLine codes, `stride` bytes apart.
 inline void load_line(const uint8_t* from, int64_t stride, uint64_t* to) {
@@ -115,6 +116,7 @@ void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* til
     const int64_t n = std::min(kLine, count - start);
     const uint8_t* from = codes + start * bytes;
     uint64_t* to = tile + start;
+    for (int64_t b = 0; b < kLine * bytes; b += 64) __builtin_prefetch(from + kAhead + b);
     load_words(from, n, bytes, whole, to);
     if (tail == 0) continue;
     for (int64_t j = 0; j < n; ++j) to[whole * kTileCodes + j] = load_tail(from + j * bytes, bytes, tail);

@@ -12,19 +12,22 @@ from rich.table import Table
 from fasthash.cli._app import JSON, app, out, print_json
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/DATA-METHOD-BITS.")]
+DataSet = Annotated[
+    list[str] | None, typer.Option("--data-set", help="option=value of the data set, such as text=both; repeatable.")
+]
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
+def parse_settings(settings: list[str], flag: str = "--set") -> dict[str, Any]:
     """``name=value`` pairs as a dictionary; lists as comma-separated values, ``none`` for no value."""
     options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise ValueError(f"--set: expected option=value, got {setting!r}")
+            raise ValueError(f"{flag}: expected option=value, got {setting!r}")
         key, text = name.strip().replace("-", "_"), value.strip()
         if key in options:
-            raise ValueError(f"--set: option {key} is given twice")
+            raise ValueError(f"{flag}: option {key} is given twice")
         if key.endswith("_hidden"):
             options[key] = [part for part in text.split(",") if part]
         else:
@@ -38,6 +41,7 @@ def train(
     data: Annotated[str, typer.Argument(help="A data set; `fasthash data list` names them.")],
     bits: Annotated[int, typer.Option(help="Code length in bits.")] = 64,
     set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the method; repeatable.")] = None,
+    data_set: DataSet = None,
     seed: Annotated[int, typer.Option(help="Initialisation and shuffles follow from it.")] = 0,
     out_: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
@@ -47,12 +51,16 @@ def train(
     json_: JSON = False,
 ) -> None:
     """Train a method; write model, scores, history and TensorBoard log to a folder."""
+    from fasthash import methods
+    from fasthash.data import load
     from fasthash.training import train as train_method
 
     folder = out_ or Path("runs") / f"{data}-{method}-{bits}"
     options = parse_settings(set_ or [])
+    methods.resolve_options(methods.get(method), data, options)  # a misspelt option is told before features are made
+    dataset = load(data, progress=not json_, **parse_settings(data_set or [], "--data-set"))
     run = train_method(
-        method, data, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
+        method, dataset, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
         precision=precision, progress=not json_, **options,
     )  # fmt: skip
     result = {"run": str(folder), "method": method, "data": data, "seconds": round(run.seconds, 2)}
@@ -86,11 +94,11 @@ def methods(json_: JSON = False) -> None:
 def evaluate(run: RunArg, data: Annotated[str | None, typer.Option(help="Another data set.")] = None, json_: JSON = False) -> None:
     """Score a run's model in both directions: mAP over all and at 50, ties expected and stable."""
     from fasthash import evaluation
-    from fasthash.data import load
     from fasthash.models import HashModel
+    from fasthash.retrieval import data_of
 
     model = HashModel.load(run)
-    scores = evaluation.evaluate(model, load(data or model.info["data"])).to_dict()
+    scores = evaluation.evaluate(model, data_of(model, data)).to_dict()
     if json_:
         print_json(scores)
     else:
@@ -131,13 +139,13 @@ def index_build(
     json_: JSON = False,
 ) -> None:
     """Encode every item of a data set and write RUN/index/."""
-    from fasthash.data import load
     from fasthash.models import HashModel
-    from fasthash.retrieval import Retriever
+    from fasthash.retrieval import Retriever, data_of
 
     model = HashModel.load(run)
-    name = data or model.info["data"]
-    retriever = Retriever.build(model, load(name))
+    dataset = data_of(model, data)
+    name = dataset.name
+    retriever = Retriever.build(model, dataset)
     retriever.save(run / "index")
     if json_:
         print_json({"index": str(run / "index"), "items": len(retriever.items), "bits": model.bits, "data": name})
@@ -190,11 +198,13 @@ def data_list(json_: JSON = False) -> None:
 
 
 @data_app.command("info", epilog="Example: fasthash data info emoji")
-def data_info(name: Annotated[str, typer.Argument(help="A data set.")], json_: JSON = False) -> None:
+def data_info(
+    name: Annotated[str, typer.Argument(help="A data set.")], data_set: DataSet = None, json_: JSON = False
+) -> None:
     """Counts, features, labels and their balance, source and licence."""
     from fasthash.data import load
 
-    info = load(name).info()
+    info = load(name, **parse_settings(data_set or [], "--data-set")).info()
     if json_:
         return print_json(info)
     table = Table(show_header=False)

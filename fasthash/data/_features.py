@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash.features import BagOfWords, EfficientNetLite0, Extractor, WordVectors
+from fasthash.features import BagOfWords, EfficientNetLite0, Extractor, Joined, WordVectors
 from fasthash.features._packages import is_installed
 
 
@@ -19,18 +19,19 @@ def text_features(
 
     Args:
         name: the data set, for errors.
-        text: "bow", fitted on the training texts alone, or "vectors".
+        text: "bow", fitted on the training texts alone, "vectors", or "both" side by side.
         texts: all n texts.
         train: rows to fit on.
         settings: of BagOfWords.fit.
     """
-    if text not in ("bow", "vectors"):
-        raise ValueError(f"{name}: text must be bow or vectors, got {text!r}")
-    extractor: Extractor
-    if text == "bow":
-        extractor = BagOfWords.fit([texts[i] for i in train], **settings)
-    else:
-        extractor = WordVectors()
+    if text not in ("bow", "vectors", "both"):
+        raise ValueError(f"{name}: text must be bow, vectors or both, got {text!r}")
+    parts: list[Extractor] = []
+    if text != "vectors":
+        parts.append(BagOfWords.fit([texts[i] for i in train], **settings))
+    if text != "bow":
+        parts.append(WordVectors())
+    extractor = parts[0] if len(parts) == 1 else Joined(parts)
     return extractor.encode(texts), extractor
 
 

@@ -14,7 +14,7 @@ from fasthash.features._packages import missing
 from fasthash.features._progress import Progress
 
 _VECTORS = "vectors (mean of packaged word vectors, extra words)"
-_TEXT = f"bow (bag of words, default) or {_VECTORS}"
+_TEXT = f"bow (bag of words, default), {_VECTORS}, or both side by side"
 _NETWORK = (
     ("torch", "torch", "learn"),
     ("PIL", "pillow", "report"),
@@ -41,7 +41,12 @@ class Known:
     summary: str
     needs: str  # "" when it needs nothing
     options: Mapping[str, str]  # option -> what it takes
-    missing: str | None  # why it cannot be loaded here, None when it can
+    reason: str | None  # why it cannot be loaded here, None when it can
+
+    @property
+    def available(self) -> bool:
+        """Whether everything it needs is here."""
+        return self.reason is None
 
 
 _ENTRIES: dict[str, _Entry] = {
@@ -107,7 +112,7 @@ _ENTRIES: dict[str, _Entry] = {
 def names() -> dict[str, Known]:
     """Every known data set by name, with what it needs, its options, and why it cannot be loaded here if it cannot."""
     return {
-        name: Known(name, entry.summary, _needs(name, entry), entry.options, _missing(name, entry))
+        name: Known(name, entry.summary, _needs(name, entry), entry.options, _reason(name, entry))
         for name, entry in _ENTRIES.items()
     }
 
@@ -162,7 +167,7 @@ def _needs(name: str, entry: _Entry) -> str:
     return " and ".join(parts)
 
 
-def _missing(name: str, entry: _Entry) -> str | None:
+def _reason(name: str, entry: _Entry) -> str | None:
     for module, package, extra in entry.packages:
         line = missing(module, package, extra, f"{name} data")
         if line:

@@ -34,6 +34,7 @@ class Extractor(Protocol):
 _KINDS: dict[str, Any] = {  # built-in kinds by address, so that none is imported before it is needed
     "bag_of_words": "fasthash.features.text:BagOfWords",
     "word_vectors": "fasthash.features.text:WordVectors",
+    "joined": "fasthash.features.joined:Joined",
     "efficientnet_lite0": "fasthash.features.image:EfficientNetLite0",
 }
 

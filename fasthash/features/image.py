@@ -98,7 +98,7 @@ class EfficientNetLite0:
 
     def _batches(
         self, rows: Sequence[Any], batch_size: int | None, device: str | None
-    ) -> Iterator[NDArray[np.float32]]:
+    ) -> Generator[NDArray[np.float32], None, None]:
         """Features of the batches, in order."""
         torch = require("torch", "torch", "learn", _WHAT)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -15,9 +15,9 @@ def feature_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def emoji(feature_cache):
-    missing = data.names()["emoji"].missing
-    if missing:
-        pytest.skip(missing)
+    reason = data.names()["emoji"].reason
+    if reason:
+        pytest.skip(reason)
     return data.load("emoji", cache=feature_cache, progress=False)
 
 
@@ -28,9 +28,9 @@ def load_here():
     def load(name, **options):
         if "FASTHASH_DATA" not in os.environ:
             pytest.skip("FASTHASH_DATA is not set")
-        missing = data.names()[name].missing
-        if missing:
-            pytest.skip(missing)
+        reason = data.names()[name].reason
+        if reason:
+            pytest.skip(reason)
         return data.load(name, **options)
 
     return load

