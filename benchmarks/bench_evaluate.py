@@ -1,4 +1,4 @@
-"""mAP of a query set, one group a size; `python benchmarks/run.py evaluate` is the interleaved form whose ratios count."""
+"""mAP of a query set, a group for each size; the ratios that count come from `python benchmarks/run.py evaluate`."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TEXT_QUERIES: dict[str, tuple[str, ...]] = {
     "wild animal": ("animal-mammal", "animal-bird", "animal-reptile", "animal-marine", "animal-amphibian", "animal-bug"),
     "train station": ("transport-ground",),
 }
-PICTURE_QUERY = "strawberry"  # a held-out picture's name, else the first held-out picture
+PICTURE_QUERY = "tiger face"  # a held-out picture's name, else the first held-out picture
 HITS = 12
 
 

@@ -2,8 +2,8 @@
 
     python -m fasthash._kernels.aot [--write benchmarks/results/triton_aot.md]
 
-A kernel that spills registers is slow, one that asks for more shared memory than a GPU has cannot start; this finds both
-where no GPU is. Needs the compiler itself: TRITON_INTERPRET must not be set.
+A kernel that spills registers is slow, one that asks for more shared memory than a GPU has cannot start; this finds
+both without a GPU. Needs the compiler itself: TRITON_INTERPRET must not be set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ARCHS = (80, 90, 100)
 # Bytes of shared memory a block may have. The tiles for sm_80 also run on sm_86, sm_89 and sm_120, which have less.
 SHARED_LIMIT = {80: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 STACK_LIMIT = 32  # bytes a thread keeps outside registers ...
-WIDE_STACK_LIMIT = 128  # ... and with codes of more than 256 entries, which are rare
+WIDE_STACK_LIMIT = 160  # ... and with codes of more than 256 entries, which are rare
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _pairwise_nll(
         pairwise_nll.constants(width, product, tiles, kind, words, *wanted),
         pairwise_nll.options(tiles),
         WIDE_STACK_LIMIT if width > 256 else STACK_LIMIT,
-        (*(name for name, kind_of in types.items() if kind_of.startswith("*")), "n", "m", "d", "span"),
+        (*(name for name, kind_of in types.items() if kind_of.startswith("*")), "d", "span"),
     )
 
 
@@ -129,6 +129,12 @@ def compile_variant(variant: Variant) -> Usage:
     return Usage(registers, stack + local, done.metadata.shared, len(lines))
 
 
+def tile(variant: Variant) -> str:
+    """Rows of both operands and depth of a program's tile."""
+    c = variant.constants
+    return f"{c['BLOCK_N']} x {c['BLOCK_M']}, {c['BLOCK_K']}"
+
+
 def table(rows: list[tuple[Variant, Usage]]) -> str:
     """A Markdown page."""
     lines = [
@@ -137,16 +143,14 @@ def table(rows: list[tuple[Variant, Usage]]) -> str:
         f"Made by `python -m fasthash._kernels.aot` with Triton {triton.__version__}; no GPU is involved. Limits: "
         f"{STACK_LIMIT} bytes of stack a thread ({WIDE_STACK_LIMIT} for d 512), shared memory "
         + ", ".join(f"{limit // 1024} KiB on sm_{arch}" for arch, limit in SHARED_LIMIT.items())
-        + ". Products: half (bfloat16, float16), tf32, tf32x3 (float32 in full precision). Tile: rows x rows, depth.",
+        + ". Products: half (bfloat16, float16), tf32, tf32x3 (float32 in full precision). Tile: rows x rows, depth. d is a multiple of 16.",
         "",
         "| kernel | tile | warps | registers | stack, bytes | shared, KiB | instructions |",
         "|---|---|---|---|---|---|---|",
     ]
     for variant, used in rows:
-        c = variant.constants
-        tile = f"{c['BLOCK_N']} x {c['BLOCK_M']}, {c['BLOCK_K']}"
         lines.append(
-            f"| {variant.name} | {tile} | {variant.options['num_warps']} | {used.registers} | {used.stack} | "
+            f"| {variant.name} | {tile(variant)} | {variant.options['num_warps']} | {used.registers} | {used.stack} | "
             f"{used.shared / 1024:.1f} | {used.instructions:,} |"
         )
     return "\n".join([*lines, ""])
@@ -165,21 +169,24 @@ def write(path: Path, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compile every Triton kernel and show what it needs.")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
-    parser.add_argument("--only", default="", metavar="TEXT", help='variants whose name holds this: "sm_90 tf32 d 64"')
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help='variants whose name holds this: "sm_90 tf32 d 64"; repeatable'
+    )
+    options = parser.parse_args()
+    chosen = [v for v in variants() if options.only is None or any(text in v.name for text in options.only)]
+    if not chosen:
+        parser.exit(1, f"aot: no variant has {' or '.join(options.only)} in its name\n")
     rows, problems = [], []
-    for variant in variants():
-        if chosen.only not in variant.name:
-            continue
+    for variant in chosen:
         used = compile_variant(variant)
         rows.append((variant, used))
         print(f"{variant.name}: {used.registers} registers, {used.stack} B stack, {used.shared} B shared", flush=True)
         problems += [problem] if (problem := used.problem(variant)) else []
     for problem in problems:
         print(f"too much: {problem}")
-    if chosen.write and not problems:
-        write(chosen.write, table(rows))
-    return 1 if problems or not rows else 0
+    if options.write and not problems:
+        write(options.write, table(rows))
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

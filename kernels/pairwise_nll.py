@@ -176,7 +176,7 @@ _HOPPER = {
     "tf32x3": {**_AMPERE["tf32x3"], 64: Tiles(64, 32, 16, 8, 2)},
 }
 _DENSE = {
-    "half": {**_AMPERE["half"], 64: Tiles(64, 32, 64, 8, 2)},
+    "half": {**_AMPERE["half"], 64: Tiles(64, 32, 64, 8, 2), 128: Tiles(32, 32, 64, 8, 2)},
     "tf32": {**_AMPERE["tf32"], 64: Tiles(32, 32, 32, 8, 2), 128: Tiles(32, 32, 32, 8, 2)},
     "tf32x3": _AMPERE["tf32x3"],
 }

@@ -36,7 +36,7 @@ inline uint64_t load_tail(const uint8_t* code, int64_t bytes, int tail) {
   return word;
 }
 
-constexpr int64_t kLine = 8;       // words of a cache line
+constexpr int64_t kLine = 8;      // words of a cache line
 constexpr int64_t kAhead = 4096;  // bytes to prefetch: one core alone does not keep the memory busy
 
 // One word of each of kLine codes, `stride` bytes apart.

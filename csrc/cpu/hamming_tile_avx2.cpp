@@ -69,7 +69,10 @@ int scan(const uint64_t* query, const uint64_t* tile, int words, const uint64_t*
   return found;
 }
 
-uint64_t row_distance(const uint64_t* query, const uint8_t* code, int64_t bytes) {
+// kBytes 0: the length is known at run time only.
+template <int kBytes>
+inline uint64_t row_distance(const uint64_t* query, const uint8_t* code, int64_t length) {
+  const int64_t bytes = kBytes ? kBytes : length;
   uint64_t sum = 0, word;
   int64_t b = 0;
   for (; b + 8 <= bytes; b += 8) {
@@ -79,6 +82,23 @@ uint64_t row_distance(const uint64_t* query, const uint8_t* code, int64_t bytes)
   if (b == bytes) return sum;
   __builtin_memcpy(&word, code + bytes - 8, sizeof word);  // the tail, with bytes before it that are shifted out
   return sum + static_cast<uint64_t>(_mm_popcnt_u64(query[b / 8] ^ word >> (8 * (b + 8 - bytes))));
+}
+
+template <int kBytes>
+int scan_rows(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
+              int64_t first, uint64_t* keys) {
+  uint64_t sums[kCodes];
+  int found = 0;
+  for (int block = 0; block < kTileCodes / kCodes; ++block) {
+    const uint64_t allowed = allow ? allow[block / 4] >> (block % 4 * kCodes) : ~uint64_t{0};
+    uint64_t nearer = 0;  // the sign bit is set where a sum is below the limit
+    for (int j = 0; j < kCodes; ++j) {
+      sums[j] = row_distance<kBytes>(query, codes + (block * kCodes + j) * bytes, bytes);
+      nearer |= sums[j] - static_cast<uint64_t>(limit);
+    }
+    if (nearer >> 63) found += emit(sums, limit, allowed, first + block * kCodes, keys + found);
+  }
+  return found;
 }
 
 }  // namespace
@@ -95,18 +115,14 @@ void tile_distances_avx2(const uint64_t* query, const uint64_t* tile, int words,
 
 int row_scan_avx2(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
                   int64_t first, uint64_t* keys) {
-  uint64_t sums[kCodes];
-  int found = 0;
-  for (int block = 0; block < kTileCodes / kCodes; ++block) {
-    const uint64_t allowed = allow ? allow[block / 4] >> (block % 4 * kCodes) : ~uint64_t{0};
-    uint64_t nearer = 0;  // the sign bit is set where a sum is below the limit
-    for (int j = 0; j < kCodes; ++j) {
-      sums[j] = row_distance(query, codes + (block * kCodes + j) * bytes, bytes);
-      nearer |= sums[j] - static_cast<uint64_t>(limit);
-    }
-    if (nearer >> 63) found += emit(sums, limit, allowed, first + block * kCodes, keys + found);
+  switch (bytes) {
+    case 32:
+      return scan_rows<32>(query, codes, bytes, allow, limit, first, keys);
+    case 64:
+      return scan_rows<64>(query, codes, bytes, allow, limit, first, keys);
+    default:
+      return scan_rows<0>(query, codes, bytes, allow, limit, first, keys);
   }
-  return found;
 }
 
 TileScan tile_scan_avx2(int words) {

@@ -96,6 +96,22 @@ inline __m512i row_distances(const uint64_t* query, const uint8_t* codes, int64_
   return sum_rows(rows);
 }
 
+// The same for rows of 32 bytes, two to a vector: half the work.
+inline __m512i half_row_distances(const uint64_t* query, const uint8_t* codes) {
+  const __m512i twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
+  __m512i pairs[4], quads[2];
+  for (int i = 0; i < 4; ++i) {
+    _mm_prefetch(reinterpret_cast<const char*>(codes + i * 64 + kAhead), _MM_HINT_T0);
+    pairs[i] = _mm512_popcnt_epi64(_mm512_xor_si512(twice, _mm512_loadu_si512(codes + i * 64)));
+  }
+  for (int i = 0; i < 2; ++i)
+    quads[i] = _mm512_add_epi64(_mm512_unpacklo_epi64(pairs[2 * i], pairs[2 * i + 1]),
+                                _mm512_unpackhi_epi64(pairs[2 * i], pairs[2 * i + 1]));
+  const __m512i sums =
+      _mm512_add_epi64(_mm512_shuffle_i64x2(quads[0], quads[1], 0x88), _mm512_shuffle_i64x2(quads[0], quads[1], 0xdd));
+  return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 6, 4, 3, 1, 2, 0), sums);  // lanes hold rows 0 2 1 3 4 6 5 7
+}
+
 }  // namespace
 
 void tile_distances_avx512(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out) {
@@ -116,8 +132,10 @@ int row_scan_avx512(const uint64_t* query, const uint8_t* codes, int64_t bytes, 
   for (int block = 0; block < kTileCodes / 64; ++block) {
     const uint64_t allowed = allow ? allow[block] : ~uint64_t{0};
     if (allowed == 0) continue;
-    for (int v = 0; v < kVectors; ++v)
-      sums[v] = row_distances(query, codes + (block * 64 + v * 8) * bytes, bytes, last);
+    for (int v = 0; v < kVectors; ++v) {
+      const uint8_t* rows = codes + (block * 64 + v * 8) * bytes;
+      sums[v] = bytes == 32 ? half_row_distances(query, rows) : row_distances(query, rows, bytes, last);
+    }
     found += emit(sums, bound, allowed, first + block * 64, keys + found);
   }
   return found;

@@ -75,7 +75,7 @@ def measure(
         raise ValueError(f"{op}: query_labels and database_labels must be of one form and width, got {shapes}")
     masks = label_masks(labels_q), label_masks(labels_d)
     evaluation = Evaluation(queries, items, bits, *masks, threads=threads, op=op)
-    return Inputs(evaluation, Histograms(*evaluation.histogram()), unlabelled(labels_q), unlabelled(labels_d))
+    return Inputs(evaluation, Histograms(*evaluation.histogram()), *map(unlabelled, masks))
 
 
 def histograms(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,9 @@ def _multi_hot(values: NDArray[Any], op: str, name: str) -> NDArray[np.bool_]:
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise TypeError(f"{op}: {name} must hold booleans or real numbers, got {values.dtype}")
     ones = values == 1
-    wrong = ~(ones | (values == 0)).all(axis=1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        value = values[row][~(ones[row] | (values[row] == 0))][0]
+    if np.count_nonzero(ones) != np.count_nonzero(values):  # NaN counts as not zero
+        row, column = np.argwhere(~ones & (values != 0))[0]
+        value = values[row, column]
         raise ValueError(f"{op}: {name} must be 0 or 1, got {value} in row {row} (class ids have shape [n])")
     return ones
 
@@ -66,6 +66,6 @@ def label_masks(values: NDArray[Any]) -> NDArray[Any]:
     return words.view(np.uint64)
 
 
-def unlabelled(values: NDArray[Any]) -> int:
-    """How many rows have no label at all."""
-    return 0 if values.ndim == 1 else int(len(values) - np.count_nonzero(values.any(axis=1)))
+def unlabelled(masks: NDArray[Any]) -> int:
+    """How many rows of `label_masks` have no label at all."""
+    return 0 if masks.ndim == 1 else int(np.count_nonzero(reduce(np.bitwise_or, masks.T) == 0))

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from fasthash import losses
+from fasthash.ops import joint_semantics_loss, pack_labels, pairwise_nll
+
+
+def test_pairwise_nll_is_the_operation():
+    a, b = torch.randn(5, 8), torch.randn(7, 8)
+    labels_a, labels_b = torch.rand(5, 3) < 0.5, torch.rand(7, 3) < 0.5
+    loss = losses.PairwiseNLL(scale=0.7, reduction="mean")
+    want = pairwise_nll(a, b, labels_a, labels_b, scale=0.7, reduction="mean")
+    assert torch.equal(loss(a, b, labels_a, labels_b), want)
+    assert torch.equal(loss(a, b, pack_labels(labels_a), pack_labels(labels_b)), want)
+    sim = (labels_a.float() @ labels_b.float().T > 0).float()
+    torch.testing.assert_close(loss(a, b, sim=sim), want)
+    assert repr(loss) == "PairwiseNLL(scale=0.7, reduction='mean')"
+    assert (losses.PairwiseNLL().scale, losses.PairwiseNLL().reduction) == (0.5, "sum")
+
+
+def test_pairwise_nll_refuses_at_once():
+    with pytest.raises(ValueError, match="^PairwiseNLL: reduction must be one of sum, mean, got 'max'"):
+        losses.PairwiseNLL(reduction="max")
+    with pytest.raises(ValueError, match="^PairwiseNLL: scale must be a finite number"):
+        losses.PairwiseNLL(scale=float("nan"))
+
+
+def test_quantization():
+    h = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    code = torch.where(h.detach() >= 0, 1.0, -1.0).double()
+    loss = losses.Quantization()(h, code)
+    assert float(loss.detach()) == pytest.approx(
+        sum((x - y) ** 2 for x, y in zip(h.flatten().tolist(), code.flatten().tolist()))
+    )
+    loss.backward()
+    torch.testing.assert_close(h.grad, 2 * (h.detach() - code))
+    with pytest.raises(ValueError, match=r"^Quantization: code must be \[4, 6\] like h, got \[3, 6\]"):
+        losses.Quantization()(h, code[:3])
+
+
+def test_code_balance():
+    h = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [0.5, 1.0]], requires_grad=True)
+    loss = losses.CodeBalance()(h)
+    assert float(loss.detach()) == pytest.approx(0.5**2 + 3**2)
+    loss.backward()
+    torch.testing.assert_close(h.grad, torch.tensor([[1.0, 6.0]] * 3))
+    assert float(losses.CodeBalance()(torch.tensor([[1.0], [-1.0]]))) == 0
+    with pytest.raises(ValueError, match="^CodeBalance: h must be float64, float32, float16 or bfloat16, got int64"):
+        losses.CodeBalance()(torch.ones(2, 2, dtype=torch.int64))
+
+
+def test_half_precision_is_summed_in_float32():
+    h = torch.full((2000, 1), 0.5, dtype=torch.float16)
+    assert float(losses.CodeBalance()(h)) == 1e6  # beyond float16
+    assert losses.Quantization()(h, torch.ones_like(h)).dtype == torch.float32
+
+
+def test_joint_semantics_is_the_operation():
+    weights = {"beta": 0.9, "eta": 0.4, "mu": 1.5, "lambda1": 0.1, "lambda2": 0.2, "affine": False}
+    args = torch.randn(6, 4), torch.randn(6, 4), torch.rand(6, 9), torch.rand(6, 5)
+    module = losses.JointSemantics(**weights)
+    assert torch.equal(module(*args), joint_semantics_loss(*args, **weights))
+    assert "lambda2=0.2" in repr(module)
