@@ -97,7 +97,9 @@ def probe_nvcc(home: Path) -> str:
             done = subprocess.run(cmd, capture_output=True, text=True)
         except OSError as error:
             return f"nvcc at {home} does not run: {error}"
-        return "" if done.returncode == 0 else f"nvcc at {home} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        return (
+            "" if done.returncode == 0 else f"nvcc at {home} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        )
 
 
 def cudart_dir(home: Path) -> Path:

@@ -111,9 +111,9 @@ def to_numpy(x: Any, op: str, name: str) -> NDArray[Any]:
         return x
     if is_torch(x):
         try:
-            return x.detach().cpu().numpy()  # type: ignore[no-any-return]
+            return x.detach().cpu().numpy()
         except TypeError:  # bfloat16 has no NumPy counterpart
-            return x.detach().cpu().float().numpy()  # type: ignore[no-any-return]
+            return x.detach().cpu().float().numpy()
     if hasattr(x, "__dlpack__"):
         return np.from_dlpack(x)
     raise TypeError(f"{op}: {name} must be a NumPy array or torch tensor, got {type(x).__name__}")

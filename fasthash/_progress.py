@@ -1,4 +1,4 @@
-"""Progress of a training run in the terminal: epochs, loss, mAP; silent when rich is missing or output is no terminal."""
+"""Progress of a training run in the terminal: epochs, loss, mAP; silent where rich is missing."""
 
 from __future__ import annotations
 

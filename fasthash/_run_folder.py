@@ -24,7 +24,9 @@ class RunFolder:
         self.request = json.loads(json.dumps(request))  # tuples become lists, as they will on reading back
         before = self._read_request()
         if before is not None and not resume:
-            raise ValueError(f"train: out {self.folder} already holds a run; resume it (--resume) or name another folder")
+            raise ValueError(
+                f"train: out {self.folder} already holds a run; resume it (--resume) or name another folder"
+            )
         if before is not None and before != self.request:
             differ = [k for k in self.request if before.get(k) != self.request[k]]
             was = ", ".join(f"{k} was {before.get(k)!r}, now {self.request[k]!r}" for k in differ)
@@ -38,7 +40,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+            return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"train: {path} is damaged: {error}") from None
 
@@ -98,7 +100,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+            return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged zip raises several kinds
             line = " ".join(str(error).split())[:200]
             raise ValueError(f"train: {path} cannot be read ({line}); delete it to start over") from None

@@ -1,7 +1,7 @@
 """Binary codes: sign rule, bit order and padding are decided here and nowhere else.
 
-A relaxed code ``h`` is a float row; its *code* has -1/+1 entries, +1 where ``h >= 0`` (so 0 is +1); its *packed* form is
-uint8 ``[n, ceil(bits / 8)]``, most significant bit first as ``np.packbits``, unused low bits of the last byte zero.
+A relaxed code ``h`` is a float row; its *code* has -1/+1 entries, +1 where ``h >= 0`` (so 0 is +1); its *packed* form
+is uint8 ``[n, ceil(bits / 8)]``, most significant bit first as ``np.packbits``, unused low bits of the last byte zero.
 Works with NumPy alone; torch tensors are taken too, and what comes back is of the same kind on the same device.
 """
 

@@ -21,7 +21,14 @@ METHODS = ("djsrh", "dcmh")
 # words -> the classes whose pictures answer them; the words stand in no item of the training rows as they are
 TEXT_QUERIES: dict[str, tuple[str, ...]] = {
     "red heart": ("heart",),
-    "wild animal": ("animal-mammal", "animal-bird", "animal-reptile", "animal-marine", "animal-amphibian", "animal-bug"),
+    "wild animal": (
+        "animal-mammal",
+        "animal-bird",
+        "animal-reptile",
+        "animal-marine",
+        "animal-amphibian",
+        "animal-bug",
+    ),
     "train station": ("transport-ground",),
 }
 PICTURE_QUERY = "tiger face"  # a held-out picture's name, else the first held-out picture
@@ -99,8 +106,8 @@ def _answer(run: Run, dataset: PairedDataset) -> list[report.Query]:
     retriever.save(run.folder / "index")
     queries = []
     for words, classes in TEXT_QUERIES.items():
-        hits, micro = _timed(lambda words=words: retriever.search_text(words, HITS), retriever, words)
-        shown = [_hit(found, dataset, found.item.label in classes) for found in hits]
+        micro = _search_time(retriever, words)
+        shown = [_hit(f, dataset, f.item.label in classes) for f in retriever.search_text(words, HITS)]
         note = f"relevant: pictures of the subcategories {', '.join(classes)}" if len(classes) > 1 else ""
         label = classes[0] if len(classes) == 1 else ""
         queries.append(
@@ -117,15 +124,15 @@ def _answer(run: Run, dataset: PairedDataset) -> list[report.Query]:
     return queries
 
 
-def _timed(search: Callable[[], list[Found]], retriever: Retriever, words: str) -> tuple[list[Found], float]:
-    """The hits, and the median time of the index search alone in microseconds (without encoding the words)."""
+def _search_time(retriever: Retriever, words: str) -> float:
+    """Median time of the index search alone in microseconds, without encoding the words."""
     code = retriever.model.encode_text([words])
     times = []
     for _ in range(21):
         started = time.perf_counter()
         retriever.images.search(code, HITS)
         times.append((time.perf_counter() - started) * 1e6)
-    return search(), statistics.median(times)
+    return statistics.median(times)
 
 
 def _held_out_row(dataset: PairedDataset) -> int:
@@ -155,8 +162,8 @@ def _page(
     n_query, n_database = len(dataset.split.query), len(dataset.split.database)
     lengths = ", ".join(str(b) for b in sorted({run.model.bits for run in runs}))
     lead = (
-        "Pictures and their names learn the same binary code; a short code per item then finds pictures from words, and "
-        "words from pictures. Everything below was trained, indexed and searched on this machine by one command."
+        "Pictures and their names learn the same binary code; a short code per item then finds pictures from words, "
+        "and words from pictures. Everything below was trained, indexed and searched on this machine by one command."
     )
     facts = [
         ("pairs", f"{len(dataset):,}"),
@@ -205,6 +212,8 @@ def _history(run: Run) -> report.History:
     epochs = [entry["epoch"] for entry in run.history]
     losses = [sum(v for k, v in entry.items() if k.startswith("loss_")) for entry in run.history]
     scored = [entry for entry in run.history if "i2t" in entry]
-    columns = ([entry[key] for entry in scored] for key in ("epoch", "i2t", "t2i"))
-    arrays = (np.asarray(values, float) for values in (epochs, losses, *columns))
-    return report.History(f"{run.method}, {run.model.bits} bits", *arrays, method=run.method, bits=run.model.bits)
+    map_epochs, i2t, t2i = (np.asarray([entry[key] for entry in scored], float) for key in ("epoch", "i2t", "t2i"))
+    label, bits = f"{run.method}, {run.model.bits} bits", run.model.bits
+    return report.History(
+        label, np.asarray(epochs, float), np.asarray(losses), map_epochs, i2t, t2i, method=run.method, bits=bits
+    )

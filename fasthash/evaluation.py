@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash import codes, metrics
+from fasthash import metrics
+from fasthash.codes import CodeStats, describe, pack
 from fasthash.data import PairedDataset
 from fasthash.metrics import Scores
 from fasthash.models import HashModel
@@ -59,12 +60,12 @@ class Evaluation:
         """map_all, tie-expected, text queries against images."""
         return self.scores["map_all"]["t2i"].value
 
-    def code_stats(self) -> dict[str, codes.CodeStats]:
+    def code_stats(self) -> dict[str, CodeStats]:
         """Balance, distinct codes and entropy of each side's database codes; a collapsed model is called so."""
         bits = self.codes.bits
         return {
-            "image": codes.describe(self.codes.database_image, bits),
-            "text": codes.describe(self.codes.database_text, bits),
+            "image": describe(self.codes.database_image, bits),
+            "text": describe(self.codes.database_text, bits),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,14 +96,14 @@ def random_codes(data: PairedDataset, bits: int, seed: int = 0) -> Codes:
     """Codes that know nothing: the floor under every score."""
     rng = np.random.default_rng(seed)
     sizes = (len(data.split.query),) * 2 + (len(data.split.database),) * 2
-    return Codes(bits, *(codes.pack(rng.random((n, bits)) < 0.5) for n in sizes))
+    return Codes(bits, *(pack(rng.random((n, bits)) < 0.5) for n in sizes))
 
 
-def score(codes_: Codes, data: PairedDataset, protocols: Sequence[str] = ("map_all",)) -> Evaluation:
+def score(codes: Codes, data: PairedDataset, protocols: Sequence[str] = ("map_all",)) -> Evaluation:
     """Scores of given codes.
 
     Args:
-        codes_: as `encode` or `random_codes` make them.
+        codes: as `encode` or `random_codes` make them.
         data: labelled; relevance is at least one common label of the finest layer.
         protocols: names from PROTOCOLS.
     """
@@ -116,11 +117,11 @@ def score(codes_: Codes, data: PairedDataset, protocols: Sequence[str] = ("map_a
         protocol, ties = PROTOCOLS[name]
         scores[name] = {
             direction: metrics.evaluate(
-                *codes_.pair(direction), query_labels, database_labels, bits=codes_.bits, protocol=protocol, ties=ties
+                *codes.pair(direction), query_labels, database_labels, bits=codes.bits, protocol=protocol, ties=ties
             )
             for direction in DIRECTIONS
         }
-    return Evaluation(data.name, codes_, scores)
+    return Evaluation(data.name, codes, scores)
 
 
 def evaluate(model: HashModel, data: PairedDataset, protocols: Sequence[str] = tuple(PROTOCOLS)) -> Evaluation:

@@ -50,7 +50,9 @@ class Retriever:
 
     def __init__(self, model: HashModel, images: BinaryIndex, texts: BinaryIndex, items: list[Item]) -> None:
         if not len(images) == len(texts) == len(items):
-            raise ValueError(f"Retriever: {len(images)} image codes, {len(texts)} text codes, {len(items)} items differ")
+            raise ValueError(
+                f"Retriever: {len(images)} image codes, {len(texts)} text codes, {len(items)} items differ"
+            )
         self.model, self.images, self.texts, self.items = model, images, texts, items
 
     @classmethod
@@ -72,7 +74,7 @@ class Retriever:
         return self._search(self.model.encode_image([picture]), self.texts, k)
 
     def search_row(self, row: int, k: int = 10, *, side: str = "image") -> list[Found]:
-        """As above for the query that an indexed row is: its picture's code against texts, or its text's the other way."""
+        """As above with an indexed row as query: its picture's code against texts, or its text's the other way."""
         own, other = (self.images, self.texts) if side == "image" else (self.texts, self.images)
         return self._search(np.ascontiguousarray(own.codes[row : row + 1]), other, k)
 

@@ -90,7 +90,14 @@ def train(
     every = eval_every or max(1, resolved.epochs // 10)
     folder = None
     if out is not None:
-        request = {"method": method, "data": data.name, "data_options": dict(data.options), "data_checksum": data.checksum(), "bits": bits, "seed": seed}
+        request = {
+            "method": method,
+            "data": data.name,
+            "data_options": dict(data.options),
+            "data_checksum": data.checksum(),
+            "bits": bits,
+            "seed": seed,
+        }
         request |= {"eval_every": every, "precision": str(precision), "options": resolved.model_dump()}
         folder = RunFolder(out, request, resume=resume)
         if folder.finished:

@@ -91,7 +91,9 @@ def methods(json_: JSON = False) -> None:
 
 
 @app.command(epilog="Example: fasthash evaluate runs/emoji-dcmh-64")
-def evaluate(run: RunArg, data: Annotated[str | None, typer.Option(help="Another data set.")] = None, json_: JSON = False) -> None:
+def evaluate(
+    run: RunArg, data: Annotated[str | None, typer.Option(help="Another data set.")] = None, json_: JSON = False
+) -> None:
     """Score a run's model in both directions: mAP over all and at 50, ties expected and stable."""
     from fasthash import evaluation
     from fasthash.models import HashModel

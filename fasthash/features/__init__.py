@@ -12,6 +12,6 @@ from fasthash.features.pictures import Picture
 from fasthash.features.text import BagOfWords, WordVectors, tokenize
 
 __all__ = [
-    "BagOfWords", "EfficientNetLite0", "Extractor", "Joined", "Picture", "WordVectors", "cached_features", "from_config",
-    "register", "tokenize",
+    "BagOfWords", "EfficientNetLite0", "Extractor", "Joined", "Picture", "WordVectors", "cached_features",
+    "from_config", "register", "tokenize",
 ]  # fmt: skip

@@ -101,4 +101,3 @@ class Method(nn.Module):
 
     def end_epoch(self, epoch: int) -> None:
         """Update state that moves once an epoch (unified codes, centres)."""
-

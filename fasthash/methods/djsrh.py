@@ -7,7 +7,7 @@ ICCV 2019. Defaults are those of the authors' released code where paper and code
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -43,13 +43,13 @@ class DJSRHOptions(Options):
 
 @register
 class DJSRH(Method):
-    """Codes whose cosines, within and across modalities, rebuild mu * S: the fused affinity of both modalities' features."""
+    """Codes whose cosines, within and across modalities, rebuild mu * S, the fused affinity of the features."""
 
     name = "djsrh"
     paper = "Su, Zhong, Zhang: Deep Joint-Semantics Reconstructing Hashing, ICCV 2019"
     supervision = "none"
     options_type = DJSRHOptions
-    presets = {
+    presets: ClassVar = {
         "emoji": Preset(
             "released code's settings for MIRFlickr with larger steps and a smaller text network, for features in place"
             " of a fine-tuned network; chosen on a fifth of emoji's training rows at 64 bits",
@@ -75,10 +75,12 @@ class DJSRH(Method):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         o = self.options
-        shared = {"momentum": o.momentum, "weight_decay": o.weight_decay}
+        towers = {"image": (self.image, o.lr_image), "text": (self.text, o.lr_text)}
         return {
-            "image": torch.optim.SGD(self.image.parameters(), lr=o.lr_image, **shared),
-            "text": torch.optim.SGD(self.text.parameters(), lr=o.lr_text, **shared),
+            side: torch.optim.SGD(
+                tower.parameters(), lr=lr, momentum=o.momentum, weight_decay=o.weight_decay, fused=True
+            )
+            for side, (tower, lr) in towers.items()
         }
 
     def phases(self, epoch: int) -> list[Phase]:

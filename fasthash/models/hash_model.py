@@ -175,7 +175,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     safetensors = _safetensors()
     try:
-        return safetensors.load_file(str(path))  # type: ignore[no-any-return]
+        return safetensors.load_file(str(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"HashModel.load: {path} is missing") from None
     except Exception as error:  # safetensors raises its own class for truncated and foreign files

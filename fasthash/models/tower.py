@@ -1,8 +1,9 @@
-"""One modality's hash network on precomputed features: a stack of fully connected layers that ends in ``bits`` outputs."""
+"""One modality's hash network on precomputed features: fully connected layers that end in ``bits`` outputs."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class Tower(nn.Module):
         self.register_buffer("mean", torch.zeros(config.width))
         widths = [config.width, *config.hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))
@@ -61,4 +62,4 @@ class Tower(nn.Module):
         if self.config.normalize:
             # unit rows times sqrt(width): entries of order one, so the layers' default initialisation fits
             x = nn.functional.normalize(x, eps=1e-12) * self.config.width**0.5
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.layers(x)

