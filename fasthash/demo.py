@@ -31,7 +31,7 @@ TEXT_QUERIES: dict[str, tuple[str, ...]] = {
     ),
     "train station": ("transport-ground",),
 }
-PICTURE_QUERY = "tiger face"  # a held-out picture's name, else the first held-out picture
+PICTURE_QUERY = "hamburger"  # a held-out picture's name, else the first held-out picture
 HITS = 12
 
 
@@ -191,7 +191,12 @@ def _page(
         curves=curves,
         histories=[_history(run) for run in runs],
         queries=queries,
-        credits=[report.Credit("Pictures: Twemoji, CC BY 4.0.", "https://creativecommons.org/licenses/by/4.0/")],
+        credits=[
+            report.Credit(
+                "Pictures: Twemoji, copyright Twitter, Inc and other contributors, CC BY 4.0.",
+                "https://creativecommons.org/licenses/by/4.0/",
+            )
+        ],
         provenance=provenance,
     )
 

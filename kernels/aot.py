@@ -28,7 +28,7 @@ ARCHS = (80, 90, 100)
 # Bytes of shared memory a block may have. The tiles for sm_80 also run on sm_86, sm_89 and sm_120, which have less.
 SHARED_LIMIT = {80: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 STACK_LIMIT = 32  # bytes a thread keeps outside registers ...
-WIDE_STACK_LIMIT = 160  # ... and with codes of more than 256 entries, which are rare
+WIDE_STACK_LIMIT = 256  # ... and with codes of more than 256 entries, which are rare
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,13 @@ def tile(variant: Variant) -> str:
 
 def table(rows: list[tuple[Variant, Usage]]) -> str:
     """A Markdown page."""
+    shared = ", ".join(f"{limit // 1024} KiB on sm_{arch}" for arch, limit in SHARED_LIMIT.items())
     lines = [
         "# Triton kernels, compiled ahead of time",
         "",
         f"Made by `python -m fasthash._kernels.aot` with Triton {triton.__version__}; no GPU is involved. Limits: "
-        f"{STACK_LIMIT} bytes of stack a thread ({WIDE_STACK_LIMIT} for d 512), shared memory "
-        + ", ".join(f"{limit // 1024} KiB on sm_{arch}" for arch, limit in SHARED_LIMIT.items())
-        + ". Products: half (bfloat16, float16), tf32, tf32x3 (float32 in full precision). Tile: rows x rows, depth. d is a multiple of 16.",
+        f"{STACK_LIMIT} bytes of stack a thread ({WIDE_STACK_LIMIT} for d 512), shared memory {shared}. Products: half "
+        "(bfloat16, float16), tf32, tf32x3 (float32, full precision). Tile: rows x rows, depth. d is a multiple of 16.",
         "",
         "| kernel | tile | warps | registers | stack, bytes | shared, KiB | instructions |",
         "|---|---|---|---|---|---|---|",

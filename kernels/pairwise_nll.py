@@ -160,12 +160,12 @@ class Tiles:
 
 
 # By product ("half", "tf32", "tf32x3") and width: large tiles that compile without spilling registers, see
-# benchmarks/results/triton_aot.md. _HOPPER is for the tensor cores of sm_90 and sm_100, _AMPERE for all others, _DENSE
-# for a similarity that is read from memory: its values take registers too.
+# benchmarks/results/triton_aot.md. _HOPPER and _BLACKWELL are for the tensor cores of sm_90 and sm_100, _AMPERE for all
+# others, _DENSE for a similarity that is read from memory: its values take registers too.
 _AMPERE = {
     "half": {64: Tiles(64, 64, 64, 8, 2), 128: Tiles(64, 32, 64, 8, 2), 256: Tiles(32, 32, 64, 8, 1),
              512: Tiles(16, 32, 64, 8, 1)},
-    "tf32": {64: Tiles(64, 32, 32, 4, 2), 128: Tiles(64, 32, 32, 8, 2), 256: Tiles(32, 32, 32, 8, 1),
+    "tf32": {64: Tiles(64, 32, 32, 4, 2), 128: Tiles(64, 32, 32, 8, 2), 256: Tiles(16, 32, 32, 8, 1),
              512: Tiles(16, 16, 32, 8, 1)},
     "tf32x3": {64: Tiles(32, 32, 16, 8, 2), 128: Tiles(16, 32, 16, 8, 2), 256: Tiles(16, 32, 16, 8, 1),
                512: Tiles(16, 16, 16, 8, 1)},
@@ -175,6 +175,7 @@ _HOPPER = {
     "tf32": {**_AMPERE["tf32"], 64: Tiles(128, 64, 64, 8, 2), 128: Tiles(64, 64, 32, 8, 2)},
     "tf32x3": {**_AMPERE["tf32x3"], 64: Tiles(64, 32, 16, 8, 2)},
 }
+_BLACKWELL = {**_HOPPER, "tf32": {**_HOPPER["tf32"], 64: Tiles(64, 64, 32, 8, 2)}}
 _DENSE = {
     "half": {**_AMPERE["half"], 64: Tiles(64, 32, 64, 8, 2), 128: Tiles(32, 32, 64, 8, 2)},
     "tf32": {**_AMPERE["tf32"], 64: Tiles(32, 32, 32, 8, 2), 128: Tiles(32, 32, 32, 8, 2)},
@@ -184,10 +185,9 @@ _DENSE = {
 
 def tiles_for(width: int, product: str, kind: int, capability: int) -> Tiles:
     """Sizes for codes of a power-of-two width on a GPU of this major compute capability."""
-    table = _DENSE if kind == DENSE else _HOPPER if capability in (9, 10) else _AMPERE
+    table = _DENSE if kind == DENSE else {9: _HOPPER, 10: _BLACKWELL}.get(capability, _AMPERE)
     tiles = table[product][max(64, width)]
-    depth = 32 if capability == 10 and product == "tf32" else tiles.k
-    return Tiles(tiles.n, tiles.m, min(depth, width), tiles.warps, tiles.stages)
+    return Tiles(tiles.n, tiles.m, min(tiles.k, width), tiles.warps, tiles.stages)
 
 
 def product_for(dtype: torch.dtype) -> str:

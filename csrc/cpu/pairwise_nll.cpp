@@ -10,11 +10,10 @@
 #include <cstring>
 #include <memory>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "cpu/pairwise_nll_block.h"
+#include "cpu/pairwise_nll_threads.h"
 
 namespace fasthash {
 namespace {
@@ -96,23 +95,20 @@ class Run {
 
   double operator()(int threads) {
     const int64_t work = batch_.count * bank_.count * problem_.d;
-    threads = work < kSmallWork ? 1 : static_cast<int>(std::clamp<int64_t>(threads, 1, lanes_));
-    for (int t = 0; t < threads; ++t)
+    if (work < kSmallWork || lanes_ == 1) threads = 1;
+    const int workers = static_cast<int>(std::clamp<int64_t>(threads, 1, lanes_));
+    for (int t = 0; t < workers; ++t) {
       scratch_.push_back(make_buffer(panel_floats() + residual_floats() + bank_floats()));
+    }
     std::vector<double> losses(lanes_, 0.0);
     for (int64_t start = 0; start < batch_.count; start += span_) {
       const int64_t rows = std::min(span_, batch_.count - start);
       std::atomic<int64_t> next{0};
-      const auto work_off = [&](int t) {
-        for (int64_t lane; (lane = next.fetch_add(1)) < lanes_;) losses[lane] += run_lane(lane, start, rows, t);
-      };
-      std::vector<std::thread> helpers;
-      try {
-        for (int t = 1; t < threads; ++t) helpers.emplace_back(work_off, t);
-      } catch (const std::system_error&) {  // no more threads to be had: those that started take all lanes
-      }
-      work_off(0);
-      for (std::thread& helper : helpers) helper.join();
+      // all threads are asked for, even when there are fewer lanes: a pool that shrinks has to grow again
+      run_on_threads(threads, [&](int thread) {
+        if (thread >= workers) return;
+        for (int64_t lane; (lane = next.fetch_add(1)) < lanes_;) losses[lane] += run_lane(lane, start, rows, thread);
+      });
       if (grad_batch_ != nullptr) add_lanes(start, rows);
     }
     double loss = 0;

@@ -140,10 +140,10 @@ def _history(history: History, style: Style, top: float, name: Callable[[], str]
         said.append(words + ".")
         loss = inline(loss_figure(history, style), name(), f"{history.label}, loss over epochs. {words}.")
     if len(history.map_epochs):
-        best = int(np.argmax(history.i2t + history.t2i))
+        # the last one, not the best: the model that is kept is that of the last epoch
         words = (
-            f"Best mAP at epoch {history.map_epochs[best]:g}: image → text {units.score(history.i2t[best])}, "
-            f"text → image {units.score(history.t2i[best])}."
+            f"mAP at epoch {history.map_epochs[-1]:g}: image → text {units.score(history.i2t[-1])}, "
+            f"text → image {units.score(history.t2i[-1])}."
         )
         said.append(words)
         map_ = inline(map_figure(history, style, top=top), name(), f"{history.label}, mAP over epochs. {words}")

@@ -62,7 +62,7 @@ def test_the_limits_bite():
 
 def test_the_interpreter_is_refused(monkeypatch):
     monkeypatch.setattr(aot, "INTERPRETED", True)
-    with pytest.raises(RuntimeError, match="^aot: TRITON_INTERPRET is set"):
+    with pytest.raises(RuntimeError, match=r"^aot: TRITON_INTERPRET is set"):
         aot.compile_variant(next(iter(aot.variants())))
 
 

@@ -19,9 +19,9 @@ def test_pairwise_nll_is_the_operation():
 
 
 def test_pairwise_nll_refuses_at_once():
-    with pytest.raises(ValueError, match="^PairwiseNLL: reduction must be one of sum, mean, got 'max'"):
+    with pytest.raises(ValueError, match=r"^PairwiseNLL: reduction must be one of sum, mean, got 'max'"):
         losses.PairwiseNLL(reduction="max")
-    with pytest.raises(ValueError, match="^PairwiseNLL: scale must be a finite number"):
+    with pytest.raises(ValueError, match=r"^PairwiseNLL: scale must be a finite number"):
         losses.PairwiseNLL(scale=float("nan"))
 
 
@@ -30,7 +30,7 @@ def test_quantization():
     code = torch.where(h.detach() >= 0, 1.0, -1.0).double()
     loss = losses.Quantization()(h, code)
     assert float(loss.detach()) == pytest.approx(
-        sum((x - y) ** 2 for x, y in zip(h.flatten().tolist(), code.flatten().tolist()))
+        sum((x - y) ** 2 for x, y in zip(h.flatten().tolist(), code.flatten().tolist(), strict=True))
     )
     loss.backward()
     torch.testing.assert_close(h.grad, 2 * (h.detach() - code))
@@ -45,7 +45,7 @@ def test_code_balance():
     loss.backward()
     torch.testing.assert_close(h.grad, torch.tensor([[1.0, 6.0]] * 3))
     assert float(losses.CodeBalance()(torch.tensor([[1.0], [-1.0]]))) == 0
-    with pytest.raises(ValueError, match="^CodeBalance: h must be float64, float32, float16 or bfloat16, got int64"):
+    with pytest.raises(ValueError, match=r"^CodeBalance: h must be float64, float32, float16 or bfloat16, got int64"):
         losses.CodeBalance()(torch.ones(2, 2, dtype=torch.int64))
 
 

@@ -59,5 +59,5 @@ def test_bad_shapes(labels):
 
 
 def test_lists_are_refused():
-    with pytest.raises(TypeError, match="^pack_labels: labels must be a torch tensor, got list"):
+    with pytest.raises(TypeError, match=r"^pack_labels: labels must be a torch tensor, got list"):
         pack_labels([[1, 0]])
