@@ -149,7 +149,8 @@ class BuildNative(build_ext):
             lines.append(f"build {q(obj)}: {'nvcc' if source.suffix == '.cu' else 'cxx'} {q(source)}")
             lines.append(f"  flags = {shlex.join(used).replace('$', '$$')}")
             objects.append(obj)
-        link = [f"-L{cudart_dir(cuda)}", "-lcudart_static", "-ldl", "-lrt"] if cuda else []
+        link = [f"-L{cudart_dir(cuda)}", "-lcudart_static", "-lrt"] if cuda else []
+        link += ["-ldl"] if sys.platform == "linux" else []  # part of libc only since glibc 2.34
         shared = ["-shared", "-pthread"] if sys.platform != "darwin" else ["-bundle", "-undefined", "dynamic_lookup"]
         lines += ["rule link", f"  command = {cxx} {shlex.join(shared)} $in -o $out {shlex.join(link)}"]
         lines += [f"build {q(target)}: link {' '.join(q(obj) for obj in objects)}", f"default {q(target)}", ""]

@@ -191,7 +191,7 @@ def test_training_in_words(read_html):
     (words,) = root.find_all("figure", "run")[0].find_all("p")
     assert words.text() == (
         "Loss 3 → 0.5 in 3 epochs, not finite in 1 of them. "
-        "Best mAP at epoch 2: image → text 0.500, text → image 0.500."
+        "mAP at epoch 3: image → text 0.400, text → image 0.450."
     )
 
 
