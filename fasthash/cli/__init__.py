@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Entry point of ``fasthash``: exit code 0, 2 for bad input (one line on stderr), 130 after Ctrl-C."""
     try:
-        from fasthash.cli._app import run
+        from fasthash.cli._run import run
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich", "click"):
             raise

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from fasthash.cli._app import run, spread
+from fasthash.cli._run import run, spread
 
 FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "text_hidden=16"]
 

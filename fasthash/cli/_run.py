@@ -1,0 +1,53 @@
+"""One command line from words to exit code, and how errors reach the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from fasthash.cli import commands, demo  # noqa: F401  (their decorators fill the app)
+from fasthash.cli._app import app
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=spread(argv, "--bits"), prog_name="fasthash", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", 130)
+    except BrokenPipeError:  # `fasthash ... | head` is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        return _fail(str(error), 2)
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
+            return _fail(error.format_message(), 2)
+        if type(error).__name__ == "Abort":
+            return _fail("interrupted", 130)
+        raise
+
+
+def spread(argv: list[str], option: str) -> list[str]:
+    """``--bits 16 32 64`` as ``--bits 16 --bits 32 --bits 64``, which is what the parser takes."""
+    spread_out: list[str] = []
+    inside = False
+    for word in argv:
+        if inside and word.isdecimal() and spread_out[-1] != option:
+            spread_out.append(option)
+        elif not word.isdecimal():
+            inside = word == option
+        spread_out.append(word)
+    return spread_out
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("FASTHASH_TRACEBACK"):
+        raise
+    print("fasthash: " + " ".join(message.split()), file=sys.stderr)
+    return code
