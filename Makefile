@@ -45,7 +45,8 @@ build: $(VENV)/.installed-dev
 test-gpu:
 	FASTHASH_CUDA=on $(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
 	FASTHASH_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider
-	FASTHASH_REQUIRE_GPU=1 compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider tests/search
+	FASTHASH_REQUIRE_GPU=1 compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider \
+		tests/ops/test_ops_hamming.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info fasthash/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,25 +12,28 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[Path], object]) 
     """Let ``write(temporary)`` make a file, then put it at ``path``; on any failure nothing is left behind.
 
     Args:
-        path: where the file shall stand; its folder must exist.
+        path: where the file shall stand; its folder must exist. Where a symbolic link stands, the file it leads to is
+            replaced.
         write: makes the file at the path it is given (same folder, so that the rename is atomic).
     Raises:
         OSError: as from ``write``, for instance when the disk is full; an older file at ``path`` is then untouched.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist")
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder")
+    # A short name of its own: with the target's name in it, it could be too long where the target's is not.
+    temporary = target.with_name(f".fasthash-{os.urandom(8).hex()}.tmp")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less what the umask takes away
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
-    temporary = Path(name)
     try:
         write(temporary)
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the file from others who share the folder
-        os.replace(temporary, path)
+        temporary.chmod(mode)  # also when ``write`` put another file in its place
+        os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -170,6 +170,7 @@ def _topk_cuda(queries: Any, database: Any, k: int, bits: int | None, allow: Any
 
 
 def _check_cuda_codes(queries: Any, database: Any, bits: int, op: str) -> None:
+    """With bits % 8, when there is padding, this waits for the device and takes nb bytes there for a moment."""
     width = (bits + 7) // 8
     for x, name in ((queries, "queries"), (database, "database")):
         dtype = str(x.dtype).removeprefix("torch.")

@@ -105,11 +105,18 @@ def to_numpy(x: Any, op: str, name: str) -> NDArray[Any]:
     """x as a NumPy array: no copy for NumPy and CPU torch; a copy to the host for CUDA.
 
     Raises:
-        TypeError: x is no array: "knn: queries must be a NumPy array or torch tensor, got list".
+        TypeError: x is no array ("knn: queries must be a NumPy array or torch tensor, got list"), or one that is not
+            all there: masked, sparse, on the meta device.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{op}: {name} must be an array without a mask, got a NumPy masked array")
     if isinstance(x, np.ndarray):
         return x
     if is_torch(x):
+        if str(x.layout) != "torch.strided":
+            raise TypeError(f"{op}: {name} must be a dense tensor, got layout {x.layout}")
+        if x.is_meta:
+            raise TypeError(f"{op}: {name} must be a tensor with data, got one on the meta device")
         try:
             return x.detach().cpu().numpy()
         except TypeError:  # bfloat16 has no NumPy counterpart

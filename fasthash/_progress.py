@@ -10,54 +10,50 @@ class TrainingProgress:
     """A bar over epochs with the live loss and the latest mAP of both directions."""
 
     def __init__(self, title: str, epochs: int, *, show: bool) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        if show:
-            self._bar = _rich_bar()
-        if self._bar is not None:
-            self._task = self._bar.add_task(title, total=epochs, note="")
+        self._live: Any = None
         self._map = ""
+        if not show:
+            return
+        try:
+            from rich.console import Console, Group
+            from rich.live import Live
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.text import Text
+        except ImportError:
+            return
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs,"), TimeRemainingColumn())
+        self._bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("left"), auto_refresh=False)
+        self._task = self._bar.add_task(title, total=epochs)
+        # losses and mAP on a line of their own: beside the bar they would push it out of a narrow terminal
+        self._note = Text("", style="dim", no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._bar, self._note), console=Console(stderr=True))
 
     def __enter__(self) -> TrainingProgress:
-        if self._bar is not None:
-            self._bar.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.transient = error is not None  # an error is one line on stderr, not a bar and a line
+            self._live.stop()
 
     def advance_to(self, epoch: int, history: list[dict[str, Any]]) -> None:
         """Show a resumed run where it stands."""
-        if self._bar is not None and epoch:
+        if self._live is not None:
             self._bar.update(self._task, completed=epoch)
             for entry in history:
                 self._remember(entry)
 
     def epoch_done(self, entry: dict[str, Any]) -> None:
         """One more epoch; entry is its line of the history."""
-        if self._bar is None:
+        if self._live is None:
             return
         self._remember(entry)
-        loss = " ".join(f"{key.removeprefix('loss_')} {value:.4g}" for key, value in entry.items() if "loss_" in key)
-        self._bar.update(self._task, advance=1, note=f"loss {loss}{self._map}")
+        losses = (f"{key.removeprefix('loss_')} {value:.4g}" for key, value in entry.items() if "loss_" in key)
+        self._note.plain = f"loss {' '.join(losses)}{self._map}"
+        self._bar.update(self._task, advance=1)
 
     def _remember(self, entry: dict[str, Any]) -> None:
         if "i2t" in entry:
             self._map = f" · mAP i→t {entry['i2t']:.3f} t→i {entry['t2i']:.3f}"
-
-
-def _rich_bar() -> Any:
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError:
-        return None
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    ]
-    return Progress(*columns, console=Console(stderr=True))

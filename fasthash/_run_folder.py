@@ -15,38 +15,58 @@ from fasthash._files import replace_file
 CHECKPOINT = "checkpoint.ckpt"
 
 
+RESULT = ("model.safetensors", "config.json", "history.csv", "scores.json")
+
+
 class RunFolder:
-    """``run.json`` (what was asked), ``history.csv``, ``checkpoint.ckpt`` until the run ends, then ``scores.json``."""
+    """``run.json`` (what was asked), ``history.csv``, ``checkpoint.ckpt`` until the run ends, then ``scores.json``.
+
+    Nothing is written before `begin`, so a request that fails at once leaves no trace.
+
+    Raises:
+        ValueError: the folder is a file, or holds another run, or holds one already and ``resume`` is False.
+    """
 
     def __init__(self, folder: str | Path, request: dict[str, Any], *, resume: bool) -> None:
         self.folder = Path(folder)
         self._tensorboard: Any = None
         self.request = json.loads(json.dumps(request))  # tuples become lists, as they will on reading back
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"train: out must be a folder, got the file {self.folder}")
         before = self._read_request()
-        if before is not None and not resume:
+        if not any((self.folder / name).exists() for name in (CHECKPOINT, *RESULT)):
+            return  # nothing was ever reached here: a new request may take the folder
+        if before is None:
+            raise ValueError(f"train: out {self.folder} holds files of a run but no run.json; name another folder")
+        if not resume:
             raise ValueError(
                 f"train: out {self.folder} already holds a run; resume it (--resume) or name another folder"
             )
-        if before is not None and before != self.request:
-            differ = [k for k in self.request if before.get(k) != self.request[k]]
-            was = ", ".join(f"{k} was {before.get(k)!r}, now {self.request[k]!r}" for k in differ)
-            raise ValueError(f"train: cannot resume {self.folder}: {was or 'it was asked for by another version'}")
+        if before != self.request:
+            was = "; ".join(_differences(before, self.request)) or "it was asked for by another version"
+            raise ValueError(f"train: cannot resume {self.folder}: {was}")
+
+    def begin(self) -> None:
+        """Make the folder and say in it what was asked."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if before is None:
-            self.write_json("run.json", self.request)
+        self.write_json("run.json", self.request)
 
     def _read_request(self) -> dict[str, Any] | None:
         path = self.folder / "run.json"
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"train: {path} is damaged: {error}") from None
+        if not isinstance(value, dict):
+            raise ValueError(f"train: {path} is damaged: expected an object, got {type(value).__name__}")
+        return value
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "scores.json").exists() and (self.folder / "config.json").exists()
+        """Whether everything a run leaves is there; when a part is missing it is trained again."""
+        return all((self.folder / name).exists() for name in RESULT)
 
     def write_json(self, name: str, value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -66,9 +86,13 @@ class RunFolder:
 
     def read_history(self) -> list[dict[str, Any]]:
         """history.csv back as numbers, empty cells left out."""
-        with (self.folder / "history.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
+        path = self.folder / "history.csv"
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(f"train: {path} is damaged: {error}") from None
 
     def log(self, history: list[dict[str, Any]]) -> None:
         """Write history.csv anew and the last entry to the TensorBoard log, which is live while the run goes on."""
@@ -107,3 +131,15 @@ class RunFolder:
 
     def drop_checkpoint(self) -> None:
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs, option by option: "bits was 8, now 16"."""
+    found = []
+    for key in dict.fromkeys([*now, *before]):
+        was, is_ = before.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(is_, dict):
+            found += _differences(was, is_, f"{key} ")
+        elif was != is_:
+            found.append(f"{prefix}{key} was {was!r}, now {is_!r}")
+    return found

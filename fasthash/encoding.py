@@ -30,12 +30,16 @@ def read_features(path: Path) -> NDArray[np.float32]:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"encode: no such file: {path}") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"encode: {path} is no .npy file of numbers: {error}") from None
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise ValueError(f"encode: {path} is no readable .npy file of numbers: {error}") from None
     if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
-        shape = getattr(values, "shape", None)
-        raise ValueError(f"encode: {path} must hold floats [n, width], got {getattr(values, 'dtype', '?')} {shape}")
-    return values.astype(np.float32, copy=False)
+        got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive of several arrays"
+        raise ValueError(f"encode: {path} must hold floats [n, width], got {got}")
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32, copy=False)
+    if np.isfinite(values).all() and not np.isfinite(narrow).all():
+        raise ValueError(f"encode: {path} has values beyond float32, the largest {np.abs(values).max():g}")
+    return narrow
 
 
 def encode_inputs(
@@ -44,17 +48,20 @@ def encode_inputs(
     texts: Sequence[str] | None = None,
     pictures: Sequence[Path] | None = None,
     features: Path | None = None,
-    side: str = "image",
+    side: str | None = None,
     out: Path | None = None,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """(name, packed code) of everything given; all codes together are written to ``out`` (.npy) when it is named."""
-    if side not in ("image", "text"):
+    if side not in ("image", "text", None):
         raise ValueError(f"encode: side must be image or text, got {side!r}")
-    if out is not None and out.suffix != ".npy":
-        raise ValueError(f"encode: out must end in .npy, got {out}")
+    if side is not None and features is None:
+        raise ValueError(f"encode: side says whose features they are; got side {side} without features")
+    if out is not None and (out.suffix != ".npy" or out.is_dir()):
+        raise ValueError(f"encode: out must be a file that ends in .npy, got {out}")
     for picture in pictures or ():
         if not picture.is_file():
-            raise FileNotFoundError(f"encode: no such picture: {picture}")
+            what = "a picture must be a file, got the folder" if picture.is_dir() else "no such picture:"
+            raise FileNotFoundError(f"encode: {what} {picture}")
     model = HashModel.load(run)
     rows: list[tuple[str, NDArray[np.uint8]]] = []
     if texts:
@@ -63,7 +70,7 @@ def encode_inputs(
         rows += zip(map(str, pictures), model.encode_image(list(pictures)), strict=True)
     if features is not None:
         values = read_features(features)
-        coded = model.encode_image(values) if side == "image" else model.encode_text(values)
+        coded = model.encode_text(values) if side == "text" else model.encode_image(values)
         rows += ((f"{features}[{i}]", code) for i, code in enumerate(coded))
     if not rows:
         raise ValueError("encode: nothing to encode: give texts, pictures or features")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fasthash import search
 from fasthash._files import replace_file
-from fasthash.data import PairedDataset, load
+from fasthash.data import PairedDataset, load, names
 from fasthash.models import HashModel
 from fasthash.search import BinaryIndex
 
@@ -53,6 +53,8 @@ class Retriever:
             raise ValueError(
                 f"Retriever: {len(images)} image codes, {len(texts)} text codes, {len(items)} items differ"
             )
+        if not model.bits == images.bits == texts.bits:
+            raise ValueError(f"Retriever: model {model.bits}, images {images.bits} and texts {texts.bits} bits differ")
         self.model, self.images, self.texts, self.items = model, images, texts, items
 
     @classmethod
@@ -75,6 +77,10 @@ class Retriever:
 
     def search_row(self, row: int, k: int = 10, *, side: str = "image") -> list[Found]:
         """As above with an indexed row as query: its picture's code against texts, or its text's the other way."""
+        if not 0 <= row < len(self.items):
+            raise ValueError(f"search: row must be from 0 to {len(self.items) - 1}, got {row}")
+        if side not in ("image", "text"):
+            raise ValueError(f"search: side must be image or text, got {side!r}")
         own, other = (self.images, self.texts) if side == "image" else (self.texts, self.images)
         return self._search(np.ascontiguousarray(own.codes[row : row + 1]), other, k)
 
@@ -86,6 +92,8 @@ class Retriever:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write images.safetensors, texts.safetensors and items.json; the model is saved by itself."""
         folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"index: {folder} must be a folder, got a file")
         folder.mkdir(parents=True, exist_ok=True)
         self.images.save(folder / "images.safetensors")
         self.texts.save(folder / "texts.safetensors")
@@ -109,13 +117,23 @@ class Retriever:
         return cls(model, images, texts, items)
 
 
-def data_of(model: HashModel, name: str | None = None) -> PairedDataset:
-    """The data set a model was trained on, loaded with the same options; or the one named."""
-    trained_on = model.info.get("data")
-    if name is None and trained_on is None:
-        raise ValueError("this model does not say what it was trained on: name a data set")
-    options = model.info.get("data_options", {}) if name in (None, trained_on) else {}
-    return load(name or str(trained_on), **options)
+def data_of(model: HashModel) -> PairedDataset:
+    """The data set a model was trained on, loaded with the same options.
+
+    Raises:
+        ValueError: it has no known name, or what is here now differs from what the model was trained on.
+    """
+    name = model.info.get("data")
+    if name not in names():
+        raise ValueError(f"the model was trained on {name!r}, which is no known data set: name one (--data)")
+    data = load(name, **model.info.get("data_options", {}))
+    trained, here = model.info.get("data_checksum"), data.checksum()
+    if trained != here:
+        raise ValueError(
+            f"{name} is not what the model was trained on (checksum {trained}, here {here}): name it (--data {name})"
+            " to use it all the same"
+        )
+    return data
 
 
 def _items(data: PairedDataset) -> list[Item]:

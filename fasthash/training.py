@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -21,6 +22,8 @@ from fasthash.codes import check_bits
 from fasthash.data import PairedDataset
 from fasthash.models import HashModel
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 CHECKPOINT_SECONDS = 60.0  # also at every evaluation and on interruption
 
 
@@ -48,7 +51,7 @@ def train(
     resume: bool = False,
     eval_every: int | None = None,
     device: str = "auto",
-    precision: Any = "32-true",
+    precision: str = "32-true",
     progress: bool = True,
     **options: Any,
 ) -> Run:
@@ -65,8 +68,8 @@ def train(
             beginning when there is none, and returns a finished run at once.
         eval_every: epochs between evaluations on the query split; default a tenth of the epochs. For watching only:
             the model of the last epoch is what is kept.
-        device: auto, cpu, cuda (Lightning Fabric's accelerator names).
-        precision: Lightning Fabric's, for instance 32-true or bf16-mixed.
+        device: auto, cpu, cuda or mps.
+        precision: 32-true, bf16-mixed or 16-mixed (the last on CUDA only).
         progress: show a progress bar.
         options: the method's; default the paper's, changed by the data set's preset where the method has one.
     Returns:
@@ -80,14 +83,14 @@ def train(
     if isinstance(data, str):
         methods.resolve_options(kind, data, options)  # a misspelt option is told before features are computed
         data = datasets.load(data)
+    elif not isinstance(data, PairedDataset):
+        raise TypeError(f"train: data must be a PairedDataset or the name of one, got {type(data).__name__}")
     data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method, rows="train")
-    resolved = methods.resolve_options(kind, data.name, options)
-    check_bits(bits, "train")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"train: seed must be a whole number from 0 to 2^32 - 1, got {seed!r}")
-    if eval_every is not None and eval_every < 1:
-        raise ValueError(f"train: eval_every must be at least 1, got {eval_every}")
-    every = eval_every or max(1, resolved.epochs // 10)
+    resolved = methods.resolve_options(kind, data.base_name, options)
+    bits = check_bits(bits, "train")
+    seed = _whole("seed", seed, 0, 2**32 - 1)
+    every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
+    fabric = _fabric(device, precision)
     folder = None
     if out is not None:
         request = {
@@ -98,17 +101,33 @@ def train(
             "bits": bits,
             "seed": seed,
         }
-        request |= {"eval_every": every, "precision": str(precision), "options": resolved.model_dump()}
+        request |= {"eval_every": every, "device": fabric.device.type, "precision": precision}
+        request |= {"options": resolved.model_dump()}
         folder = RunFolder(out, request, resume=resume)
         if folder.finished:
             return _finished_run(folder, resolved, data)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fabric = Fabric(accelerator=device, devices=1, precision=precision)
         loop = _Loop(fabric, kind, data, bits, seed, resolved, every, folder)
         with TrainingProgress(f"{method} {bits} bits on {data.name}", resolved.epochs, show=progress) as bar:
-            loop.run(bar)
-    return loop.result()
+            return loop.run(bar)
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"train: {name} must be a whole number from {low} to {high}, got {value!r}")
+    return int(value)
+
+
+def _fabric(device: str, precision: str) -> Fabric:
+    """One device; the model's weights stay float32 whatever the precision, because banks and codes do."""
+    if device not in DEVICES:
+        raise ValueError(f"train: device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"train: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train: device cuda was asked for, but torch.cuda.is_available() is False")
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -147,11 +166,16 @@ class _Loop:
         self.history: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = {}  # phase -> [sum of losses, steps] of the epoch under way
         self.seconds = 0.0
+        self.saved = 0.0  # when the last checkpoint was written
         if folder is not None:
             self._restore(folder.load_checkpoint())
 
-    def run(self, bar: TrainingProgress) -> None:
-        started, saved = time.monotonic() - self.seconds, time.monotonic()
+    def run(self, bar: TrainingProgress) -> Run:
+        """Train to the end and score; a request to stop is met at the next step, or right after the scores."""
+        started = time.monotonic() - self.seconds
+        self.saved = time.monotonic()
+        if self.folder is not None:
+            self.folder.begin()
         bar.advance_to(self.at.epoch, self.history)
         with StopSignal(active=self.folder is not None) as stop:
             while self.at.epoch < self.options.epochs:
@@ -165,11 +189,15 @@ class _Loop:
                         if stop.requested:
                             self._save()
                             raise KeyboardInterrupt(self._stopped_line())
-                        if self.folder is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        if self.folder is not None and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
                             self._save()
-                            saved = time.monotonic()
                     self.at = _Position(self.at.epoch, phase_index + 1)
                 self._end_epoch(bar, started)
+            result = self._result()
+            if stop.requested:
+                assert self.folder is not None
+                raise KeyboardInterrupt(f"stopped; the run in {self.folder.folder} is finished")
+            return result
 
     def _set_epoch(self) -> None:
         self.method.train()
@@ -227,7 +255,7 @@ class _Loop:
         bar.epoch_done(entry)
         if self.folder is not None:
             self.folder.log(self.history)
-            if "i2t" in entry and not last:
+            if "i2t" in entry or last:
                 self._save()
 
     def _save(self) -> None:
@@ -243,6 +271,7 @@ class _Loop:
             "seconds": self.seconds,
         }
         self.folder.save_checkpoint(self.fabric, state)
+        self.saved = time.monotonic()
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
@@ -268,13 +297,14 @@ class _Loop:
         extractors = {"image_extractor": self.data.image_extractor, "text_extractor": self.data.text_extractor}
         return HashModel(self.method.image, self.method.text, info=info, **extractors)
 
-    def result(self) -> Run:
+    def _result(self) -> Run:
         model = self._model().cpu().eval()
-        scores = None if self.data.labels is None else evaluation.evaluate(model, self.data)
         folder = None
         if self.folder is not None:
             folder = self.folder.folder
             model.save(folder)
+        scores = None if self.data.labels is None else evaluation.evaluate(model, self.data)
+        if self.folder is not None:
             self.folder.write_json("scores.json", None if scores is None else scores.to_dict())
             self.folder.drop_checkpoint()
             self.folder.close()
@@ -293,8 +323,8 @@ def _train_data(data: PairedDataset, device: torch.device, *, labels: bool) -> m
 
 
 def _finished_run(folder: RunFolder, options: methods.Options, data: PairedDataset) -> Run:
+    history = folder.read_history()
     model = HashModel.load(folder.folder)
     scores = None if data.labels is None else evaluation.evaluate(model, data)
-    history = folder.read_history()
     seconds = history[-1]["seconds"] if history else 0.0
     return Run(model.info["method"], options, model.info["seed"], model, scores, history, seconds, folder.folder)

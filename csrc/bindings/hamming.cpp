@@ -60,17 +60,22 @@ void topk_cuda(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int6
 }  // namespace
 
 void bind_hamming(py::module_& m) {
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();  // for what touches no Python object
   m.def("hamming_topk", &topk, "csrc/hamming.h: hamming_topk_cpu");
   m.def("hamming_range", &range, "csrc/hamming.h: RangeHits::search");
 #ifdef FASTHASH_WITH_CUDA
-  m.def("hamming_topk_cuda", &topk_cuda, "csrc/cuda/hamming_topk.h");
+  m.def("hamming_topk_cuda", &topk_cuda, no_gil, "csrc/cuda/hamming_topk.h");
   m.def("hamming_topk_cuda_scratch", &hamming_topk_cuda_scratch, "csrc/cuda/hamming_topk.h");
 #endif
   py::class_<RangeHits>(m, "RangeHits")
-      .def("lims", [](const RangeHits& hits, std::uintptr_t out) { hits.lims(at<int64_t>(out)); })
-      .def("take", [](RangeHits& hits, std::uintptr_t distances, std::uintptr_t ids) {
-        hits.take(at<int32_t>(distances), at<int64_t>(ids));
-      });
+      .def(
+          "lims", [](const RangeHits& hits, std::uintptr_t out) { hits.lims(at<int64_t>(out)); }, no_gil)
+      .def(
+          "take",
+          [](RangeHits& hits, std::uintptr_t distances, std::uintptr_t ids) {
+            hits.take(at<int32_t>(distances), at<int64_t>(ids));
+          },
+          no_gil);
 }
 
 }  // namespace fasthash

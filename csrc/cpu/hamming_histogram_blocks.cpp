@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
-#include <mutex>
-#include <system_error>
-#include <thread>
 
+#include "cpu/hamming_threads.h"
 #include "cpu/label_index.h"
 
 namespace fasthash {
@@ -27,14 +24,8 @@ class Blocks {
         blocks_((e.nq + block_ - 1) / block_) {}
 
   bool run() {
-    std::vector<std::thread> others;
-    try {
-      for (int64_t i = 1; i < std::min<int64_t>(e_.threads, blocks_); ++i) others.emplace_back([this] { work(false); });
-    } catch (const std::system_error&) {  // no more threads to be had: the work is done by fewer
-    }
-    work(true);
-    for (auto& thread : others) thread.join();
-    if (error_) std::rethrow_exception(error_);
+    const int64_t threads = std::min<int64_t>(e_.threads, blocks_);
+    run_team(threads, [this](bool calling) { work(calling); }, [this] { ask(); });
     return !interrupted_;
   }
 
@@ -52,9 +43,8 @@ class Blocks {
       for (int64_t block = next_.fetch_add(1); block < blocks_ && !stop_; block = next_.fetch_add(1))
         walk(block * block_, calling, *worker, scratch);
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!error_) error_ = std::current_exception();
       stop_ = true;
+      throw;
     }
   }
 
@@ -94,7 +84,11 @@ class Blocks {
     unpolled_ += int64_t{count} * run_tiles_ * kTileCodes * words_;
     if (unpolled_ < kPairWordsPerPoll || !e_.interrupted) return;
     unpolled_ = 0;
-    if (!e_.interrupted()) return;
+    ask();
+  }
+
+  void ask() {
+    if (stop_ || !e_.interrupted || !e_.interrupted()) return;
     interrupted_ = true;
     stop_ = true;
   }
@@ -110,8 +104,6 @@ class Blocks {
   std::atomic<bool> stop_{false};
   bool interrupted_ = false;  // the calling thread alone writes and reads these
   int64_t unpolled_ = 0;
-  std::mutex mutex_;
-  std::exception_ptr error_;
 };
 
 }  // namespace

@@ -1,16 +1,12 @@
 #include "cpu/hamming_scan.h"
 
-#include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <memory>
-#include <mutex>
 #include <new>
-#include <system_error>
-#include <thread>
+#include <vector>
 
+#include "cpu/hamming_threads.h"
 #include "cpu/hamming_tile.h"
 
 namespace fasthash {
@@ -22,7 +18,6 @@ constexpr int64_t kWordsPerThread = int64_t{1} << 20;  // word pairs that repay 
 constexpr int64_t kWordsPerItem = int64_t{1} << 19;
 constexpr int64_t kItemsPerThread = 4;               // so that a slow thread leaves work to the others
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
-constexpr auto kPollWhileWaiting = std::chrono::milliseconds(100);
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -71,32 +66,22 @@ class Scan {
   }
 
   bool run() {
-    const int64_t wanted = plan_.threads - 1;
-    std::vector<std::thread> others;
-    try {
-      for (int64_t i = 0; i < wanted; ++i) others.emplace_back([this] { leave(work(false)); });
-    } catch (const std::system_error&) {  // no more threads to be had: the work is done by fewer
-    }
-    std::exception_ptr error = work(true);
-    wait(static_cast<int64_t>(others.size()));
-    for (auto& thread : others) thread.join();
-    if (!error) error = error_;
-    if (error) std::rethrow_exception(error);
+    run_team(plan_.threads, [this](bool calling) { work(calling); }, [this] { ask(); });
     return !interrupted_;
   }
 
  private:
-  std::exception_ptr work(bool calling) {
+  void work(bool calling) {
     try {
       TileBuffer tile = make_tile(words_);
       std::vector<uint64_t> queries(static_cast<size_t>(plan_.group * words_));
       std::vector<Sink*> sinks(static_cast<size_t>(plan_.group));
       for (;;) {
         const int64_t item = next_.fetch_add(1);
-        if (stop_ || item >= plan_.groups * plan_.parts) return nullptr;
+        if (stop_ || item >= plan_.groups * plan_.parts) return;
         const int64_t group = item / plan_.parts, part = item % plan_.parts;
         scan_item(group, part, calling, tile.get(), queries.data(), sinks.data());
-        if (stop_) return nullptr;
+        if (stop_) return;
         const int64_t first = group * plan_.group, last = std::min(first + plan_.group, search_.nq);
         for (int64_t q = first; q < last; ++q) collector_.finish(q, part);
         if (unfinished_[group].fetch_sub(1) == 1)
@@ -104,7 +89,7 @@ class Scan {
       }
     } catch (...) {
       stop_ = true;
-      return std::current_exception();
+      throw;
     }
   }
 
@@ -156,28 +141,9 @@ class Scan {
   }
 
   void ask() {
-    if (!search_.interrupted || !search_.interrupted()) return;
+    if (stop_ || !search_.interrupted || !search_.interrupted()) return;
     interrupted_ = true;
     stop_ = true;
-  }
-
-  // Another thread may be inside a long item when the calling one runs out of work: keep asking about interrupts.
-  void wait(int64_t threads) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (left_ < threads) {
-      done_.wait_for(lock, kPollWhileWaiting);
-      if (left_ == threads || stop_) continue;
-      lock.unlock();
-      ask();
-      lock.lock();
-    }
-  }
-
-  void leave(std::exception_ptr error) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (error && !error_) error_ = error;
-    ++left_;
-    done_.notify_one();
   }
 
   const HammingSearch& search_;
@@ -191,10 +157,6 @@ class Scan {
   std::atomic<bool> stop_{false};
   bool interrupted_ = false;  // the calling thread alone writes and reads these
   int64_t unpolled_ = 0;
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable done_;
-  int64_t left_ = 0;
-  std::exception_ptr error_;
 };
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 
 #include <atomic>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -38,8 +37,9 @@ void run_on_threads(int threads, const std::function<void(int)>& work) {
   }
   std::vector<std::thread> helpers;
   try {
-    for (int t = 1; t < threads; ++t) helpers.emplace_back(work, t);
-  } catch (const std::system_error&) {  // no more threads to be had: those that started take all the work
+    helpers.reserve(static_cast<size_t>(threads - 1));
+    for (int t = 1; t < threads; ++t) helpers.emplace_back([&work, t] { work(t); });
+  } catch (...) {  // neither threads nor memory for more: those that started take all the work
   }
   work(0);
   for (std::thread& helper : helpers) helper.join();

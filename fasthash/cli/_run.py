@@ -15,7 +15,9 @@ def run(argv: list[str]) -> int:
     """Run one command line and return its exit code."""
     command = typer.main.get_command(app)
     try:
-        code = command.main(args=spread(argv, "--bits"), prog_name="fasthash", standalone_mode=False)
+        code = command.main(
+            args=spread(argv, "--bits") if argv[:1] == ["demo"] else argv, prog_name="fasthash", standalone_mode=False
+        )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt as stop:
@@ -26,6 +28,9 @@ def run(argv: list[str]) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         return _fail(str(error), 2)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help, as with --help
+            error.ctx.get_help()  # type: ignore[attr-defined]  (rich prints it)
+            return 2
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
             return _fail(error.format_message(), 2)
         if type(error).__name__ == "Abort":

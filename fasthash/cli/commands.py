@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,30 @@ def parse_settings(settings: list[str], flag: str = "--set") -> dict[str, Any]:
     return options
 
 
+def data_options(name: str, settings: list[str] | None) -> dict[str, Any]:
+    """Options of a data set from ``name=value`` pairs; what reads as a number is one."""
+    from fasthash.data import names
+
+    options = parse_settings(settings or [], "--data-set")
+    known = names()
+    for key, value in options.items():
+        if name in known and key not in known[name].options:
+            raise ValueError(
+                f"--data-set: {name} has the options {', '.join(known[name].options) or 'none'}, got {key!r}"
+            )
+        options[key] = _number(value)
+    return options
+
+
+def _number(value: Any) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value
+
+
 @app.command(epilog="Example: fasthash train dcmh emoji --bits 64 --set epochs=60")
 def train(
     method: Annotated[str, typer.Argument(help="djsrh, dcmh; `fasthash methods` tells more.")],
@@ -58,7 +83,7 @@ def train(
     folder = out_ or Path("runs") / f"{data}-{method}-{bits}"
     options = parse_settings(set_ or [])
     methods.resolve_options(methods.get(method), data, options)  # a misspelt option is told before features are made
-    dataset = load(data, progress=not json_, **parse_settings(data_set or [], "--data-set"))
+    dataset = load(data, progress=not json_, **data_options(data, data_set))
     run = train_method(
         method, dataset, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
         precision=precision, progress=not json_, **options,
@@ -71,7 +96,10 @@ def train(
         if run.scores is not None:
             out.print(_score_table(run.scores.to_dict()))
         out.print(f"{escape(str(folder))}: trained in {run.seconds:.1f} s")
-        out.print(f"Search it: fasthash index build {folder} && fasthash search {folder} 'two words'", style="dim")
+        if run.model.text_extractor is not None:
+            place = shlex.quote(str(folder))
+            line = f"Search it: fasthash index build {place} && fasthash search {place} 'two words'"
+            out.print(escape(line), style="dim")
 
 
 @app.command(epilog="Example: fasthash methods --json")
@@ -92,15 +120,17 @@ def methods(json_: JSON = False) -> None:
 
 @app.command(epilog="Example: fasthash evaluate runs/emoji-dcmh-64")
 def evaluate(
-    run: RunArg, data: Annotated[str | None, typer.Option(help="Another data set.")] = None, json_: JSON = False
+    run: RunArg,
+    data: Annotated[str | None, typer.Option(help="Another data set.")] = None,
+    data_set: DataSet = None,
+    json_: JSON = False,
 ) -> None:
     """Score a run's model in both directions: mAP over all and at 50, ties expected and stable."""
     from fasthash import evaluation
     from fasthash.models import HashModel
-    from fasthash.retrieval import data_of
 
     model = HashModel.load(run)
-    scores = evaluation.evaluate(model, data_of(model, data)).to_dict()
+    scores = evaluation.evaluate(model, _data_for(model, data, data_set)).to_dict()
     if json_:
         print_json(scores)
     else:
@@ -113,7 +143,7 @@ def encode(
     text: Annotated[list[str] | None, typer.Option(help="A text; repeatable.")] = None,
     picture: Annotated[list[Path] | None, typer.Option(help="A picture file; repeatable.")] = None,
     features: Annotated[Path | None, typer.Option(help=".npy of features [n, width]; with --side and --out.")] = None,
-    side: Annotated[str, typer.Option(help="image or text: whose features they are.")] = "image",
+    side: Annotated[str | None, typer.Option(help="image (default) or text: whose features they are.")] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Write packed codes as .npy instead of printing.")] = None,
     json_: JSON = False,
 ) -> None:
@@ -138,14 +168,15 @@ app.add_typer(index_app, name="index")
 def index_build(
     run: RunArg,
     data: Annotated[str | None, typer.Option(help="Data set to index; default the run's own.")] = None,
+    data_set: DataSet = None,
     json_: JSON = False,
 ) -> None:
     """Encode every item of a data set and write RUN/index/."""
     from fasthash.models import HashModel
-    from fasthash.retrieval import Retriever, data_of
+    from fasthash.retrieval import Retriever
 
     model = HashModel.load(run)
-    dataset = data_of(model, data)
+    dataset = _data_for(model, data, data_set)
     name = dataset.name
     retriever = Retriever.build(model, dataset)
     retriever.save(run / "index")
@@ -206,7 +237,7 @@ def data_info(
     """Counts, features, labels and their balance, source and licence."""
     from fasthash.data import load
 
-    info = load(name, **parse_settings(data_set or [], "--data-set")).info()
+    info = load(name, **data_options(name, data_set)).info()
     if json_:
         return print_json(info)
     table = Table(show_header=False)
@@ -228,6 +259,17 @@ def doctor(json_: JSON = False) -> None:
         for key, value in rows.items():
             table.add_row(key, escape(_plain(value)))
         out.print(table)
+
+
+def _data_for(model: Any, name: str | None, settings: list[str] | None) -> Any:
+    """The data set a command works on: the run's own with its options, or the one named on the command line."""
+    from fasthash.data import load
+    from fasthash.retrieval import data_of
+
+    if name is None and not settings:
+        return data_of(model)
+    chosen = name or str(model.info.get("data"))
+    return load(chosen, **data_options(chosen, settings))
 
 
 def _plain(value: Any) -> str:

@@ -40,6 +40,7 @@ class PairedDataset:
     notes: tuple[str, ...] = ()  # what a reader of a result should know
     source: str = ""
     licence: str = ""
+    derived_from: str | None = None  # the named set that this one is a split of
     options: Mapping[str, Any] = field(default_factory=dict)  # what `load` was given beside the name
 
     def __post_init__(self) -> None:
@@ -97,6 +98,11 @@ class PairedDataset:
             name=name, image=image, text=text, split=Split(query, database, train), labels=hot,
             class_names=tuple(class_names), ids=tuple(ids if ids is not None else map(str, range(n))), **fields,
         )  # fmt: skip
+
+    @property
+    def base_name(self) -> str:
+        """The named set behind this one: what presets go by."""
+        return self.derived_from or self.name
 
     def __len__(self) -> int:
         return len(self.image)
@@ -192,7 +198,7 @@ class PairedDataset:
         groups = np.zeros(len(train), np.int64) if self.labels is None else rarest_label(self.labels[train])
         drawn = train[draw(groups, [self.ids[i] for i in train], fraction, seed)]
         split = Split(drawn, np.setdiff1d(self.split.database, drawn), np.setdiff1d(train, drawn))
-        return replace(self, name=f"{self.name}-validation", split=split)
+        return replace(self, name=f"{self.name}-validation", derived_from=self.base_name, split=split)
 
     def checksum(self) -> str:
         """16 hexadecimal digits of SHA-256 over features, labels and split: the same data, the same number."""

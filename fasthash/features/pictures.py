@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -81,13 +82,14 @@ def open_picture(item: Any, name: str = "picture") -> Any:
         item = Picture(Path(item))
     if isinstance(item, Picture):
         name = str(item)
+        encoded = item.read()
         try:
-            image = image_module.open(io.BytesIO(item.read()))
-            image.load()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise ValueError(f"{name}: not a readable picture: {error}") from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                image = image_module.open(io.BytesIO(encoded))
+                image.load()
+        except Exception as error:  # decoders raise many kinds for damaged files
+            raise ValueError(f"{name}: not a readable picture ({type(error).__name__})") from None
     elif isinstance(item, image_module.Image):
         image = item
     else:

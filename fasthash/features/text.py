@@ -243,4 +243,6 @@ def _check_settings(op: str, weighting: str, norm: str | None) -> None:
 def _check_text(text: Any, i: int, op: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"{op}: item {i} must be a text, got {type(text).__name__}")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{op}: item {i} must be valid Unicode text, got lone surrogates (bytes that are no UTF-8)")
     return text

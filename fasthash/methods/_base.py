@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from fasthash.models import Tower
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Widths = tuple[Annotated[int, Field(ge=1)], ...]  # of hidden layers; () is none
 
 
 class Options(BaseModel):
     """A method's hyper-parameters: the paper's values as defaults; unknown names and wrong types are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int
     batch_size: int
@@ -41,7 +45,7 @@ class TrainData:
         return len(self.image)
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric rebuilds it when it converts inputs for a precision
 class Batch:
     """Some training rows; ``index`` says which, so that banks can be read and written."""
 

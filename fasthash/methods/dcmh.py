@@ -7,18 +7,16 @@ from N(0, 1) (a bank of zeros makes the first unified code meaningless) and feat
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fasthash import losses, ops
-from fasthash.methods._base import Batch, Method, Options, Phase, Preset, TrainData
+from fasthash.methods._base import Batch, Method, Options, Phase, Positive, Preset, TrainData, Widths
 from fasthash.methods._registry import register
 from fasthash.models import Tower, TowerConfig
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 class DCMHOptions(Options):
@@ -32,8 +30,8 @@ class DCMHOptions(Options):
     lr_first: Positive = 10**-1.5  # geometric from the first epoch ...
     lr_last: Positive = 1e-3  # ... to the last
     weight_decay: float = Field(5e-4, ge=0)
-    image_hidden: tuple[int, ...] = ()  # feature mode: the hash layer fc8 on fixed features
-    text_hidden: tuple[int, ...] = (8192,)
+    image_hidden: Widths = ()  # feature mode: the hash layer fc8 on fixed features
+    text_hidden: Widths = (8192,)
     normalize: bool = False  # unit-length centred features before the first layer
     dropout: float = Field(0.0, ge=0, lt=1)
     init_std: float | None = Field(0.01, gt=0)  # None: PyTorch's default initialisation
@@ -41,7 +39,10 @@ class DCMHOptions(Options):
 
 @register
 class DCMH(Method):
-    """Sum of softplus(theta) - S theta, theta = F G^T / 2, + gamma quantisation + eta balance; F, G, B alternate."""
+    """Sum of softplus(theta) - S theta, theta = F G^T / 2, + gamma quantisation + eta balance; F, G, B alternate.
+
+    Banks hold the values of the training pass: with dropout, those of the thinned network.
+    """
 
     name = "dcmh"
     paper = "Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017"

@@ -7,19 +7,16 @@ ICCV 2019. Defaults are those of the authors' released code where paper and code
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fasthash import losses
-from fasthash.methods._base import Batch, Method, Options, Phase, Preset, TrainData
+from fasthash.methods._base import Batch, Method, Options, Phase, Positive, Preset, Share, TrainData, Widths
 from fasthash.methods._registry import register
 from fasthash.models import Tower, TowerConfig
-
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DJSRHOptions(Options):
@@ -32,13 +29,15 @@ class DJSRHOptions(Options):
     mu: Positive = 1.5  # scale of the reconstruction target (equation 8)
     lambda1: float = Field(0.1, ge=0)  # image-image term
     lambda2: float = Field(0.1, ge=0)  # text-text term
-    affine: bool = True  # affinities as 2S - 1: in the code, not in the paper's formulas
+    # affinities as 2S - 1: in the code, not in the paper's formulas; meant for features without negative entries
+    # (cosines 0 to 1). Signed ones, such as word vectors, give affinities below -1.
+    affine: bool = True
     lr_image: Positive = 0.001
     lr_text: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: float = Field(5e-4, ge=0)
-    image_hidden: tuple[int, ...] = ()  # feature mode: the hash layer fc_encode on fixed features
-    text_hidden: tuple[int, ...] = (4096,)
+    image_hidden: Widths = ()  # feature mode: the hash layer fc_encode on fixed features
+    text_hidden: Widths = (4096,)
     centre: bool = False  # subtract the training mean before the first layer
     normalize: bool = False  # unit-length features before the first layer: for histograms, whose entries are tiny
 

@@ -149,7 +149,8 @@ def mean_over_hit_queries(expected: Floats, hit: Floats) -> float:
     """Expected mean of AP over those queries that found anything; 0 when none did.
 
     How many they are is itself random: with p_q = hit[q], `many[m]` is the probability that m of the uncertain queries
-    found something, `weighted[m]` the expected sum of AP over them times that event, both built up query by query.
+    found something, `weighted[m]` the expected sum of AP over them times that event, both built up query by query:
+    O(u^2) time for u uncertain queries.
     """
     certain = hit == 1.0
     uncertain = (hit > 0.0) & ~certain

@@ -140,9 +140,12 @@ class HashModel(nn.Module):
             spec, prefix = config[f"{side}_extractor"], f"{side}_extractor."
             own = {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors) if k.startswith(prefix)}
             extractors[side] = None if spec is None else features.from_config(spec, own)
+        try:
+            towers = [Tower(TowerConfig.from_dict(config[side])) for side in ("image", "text")]
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"HashModel.load: {folder}/config.json describes no tower: {error}") from None
         model = cls(
-            Tower(TowerConfig.from_dict(config["image"])),
-            Tower(TowerConfig.from_dict(config["text"])),
+            *towers,
             image_extractor=extractors["image"],
             text_extractor=extractors["text"],
             info=config["info"],
@@ -159,13 +162,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"HashModel.load: no model at {folder}: config.json is missing") from None
     except ValueError as error:
         raise ValueError(f"HashModel.load: {path} is not JSON: {error}") from None
     if not isinstance(config, dict) or config.get("format") != "fasthash.model":
         raise ValueError(f"HashModel.load: {path} is not a fasthash model's config")
-    if config.get("version", 0) > FORMAT_VERSION:
+    needed = {"version": int, "bits": int, "image": dict, "text": dict, "info": dict}
+    wrong = [key for key, kind in needed.items() if not isinstance(config.get(key), kind)]
+    wrong += [key for key in ("image_extractor", "text_extractor") if key not in config]
+    if wrong:
+        raise ValueError(f"HashModel.load: {path} is damaged: {', '.join(wrong)} missing or of the wrong kind")
+    if config["version"] > FORMAT_VERSION:
         raise ValueError(
             f"HashModel.load: {path} has format version {config['version']}, this fasthash reads up to {FORMAT_VERSION}"
         )

@@ -43,12 +43,20 @@ class _Op:
     def __call__(self, *args: Any) -> Any:
         if self.check is not None:
             self.check(*args)
-        device = next(x.device.type for x in args if isinstance(x, Tensor))
-        run = self.backends[self.choose(device, args)].run
-        if torch.is_autocast_enabled(device):  # an op computes in the dtype of its inputs
-            with torch.autocast(device, enabled=False):
-                return run(*args)
-        return run(*args)
+        device = self.device(args)
+        run = self.backends[self.choose(device.type, args)].run
+        if device.type == "cuda":  # launches go to the current device, which need not be the tensors'
+            with torch.cuda.device(device):
+                return _without_autocast(run, device.type, args)
+        return _without_autocast(run, device.type, args)
+
+    def device(self, args: tuple[Any, ...]) -> torch.device:
+        """The one device of the tensors."""
+        first, *others = (x.device for x in args if isinstance(x, Tensor))
+        for other in others:
+            if other != first:
+                raise ValueError(f"{self.name}: tensors must be on one device, got {first} and {other}")
+        return first
 
     def choose(self, device: str, args: tuple[Any, ...]) -> str:
         """The backend for these arguments: the forced one, or the fastest that takes them."""
@@ -82,6 +90,14 @@ class _Op:
             return "it takes CUDA tensors, got cpu (CPU tensors only with TRITON_INTERPRET=1 set before the start)"
         accepts = self.backends[name].accepts
         return accepts(*args) if accepts is not None else None
+
+
+def _without_autocast(run: Function, device: str, args: tuple[Any, ...]) -> Any:
+    """An op computes in the dtype of its inputs."""
+    if not torch.is_autocast_enabled(device):
+        return run(*args)
+    with torch.autocast(device, enabled=False):
+        return run(*args)
 
 
 def define(schema: str, *, fake: Function, check: Callable[..., None] | None = None) -> None:

@@ -62,12 +62,15 @@ def _reference(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tens
     return distances, ids
 
 
-def _engine(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> Hits:
+@register("hamming_topk", "cpp")
+def _cpp(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> Hits:
+    threads = min(torch.get_num_threads(), _hamming.MAX_THREADS)
+    return _hamming.topk(queries, database, k, bits=bits, allow=allow, threads=threads, op="hamming_topk")
+
+
+@register("hamming_topk", "cuda")
+def _cuda(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> Hits:
     return _hamming.topk(queries, database, k, bits=bits, allow=allow, op="hamming_topk")
-
-
-register("hamming_topk", "cpp")(_engine)
-register("hamming_topk", "cuda")(_engine)
 
 
 def hamming_topk(
@@ -87,7 +90,9 @@ def hamming_topk(
     Raises:
         TypeError: an argument is no tensor, or k no whole number.
         ValueError: wrong dtype, shape, device or k, or a non-zero padding bit.
+    Threads: on ``cpp`` those of ``torch.get_num_threads()``.
     Memory: O(nq * k) beyond the inputs on ``cpp``, at most about 64 MiB more on ``cuda``.
+        With bits % 8 another nb bytes on ``cuda``, and the padding check waits for the device.
     """
     for name, x in (("queries", queries), ("database", database), ("allow", allow)):
         if x is not None or name != "allow":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,24 +10,29 @@ from numpy.typing import NDArray
 
 from fasthash._hamming import MAX_K, NO_DISTANCE, NO_ID, whole_number
 from fasthash._native import like, to_numpy
-from fasthash.codes import check_packed, unpack
+from fasthash.codes import check_bits, check_packed, packed_width, unpack
 
 _RESCORE_VALUES = 1 << 22  # unpacked entries held at once
 
 
-def merge_topk(parts: Sequence[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
+def merge_topk(parts: Iterable[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
     """The k best of several top-k results for the same queries: shards, chunks or ranks. Exact.
 
     Args:
-        parts: (distances int32 [nq, k_i], ids int64 [nq, k_i]) of each part, the ids global already. Every k_i must be
-            at least k, or its part must hold no more than k_i codes, for the result to be that of one search.
+        parts: (distances int32 [nq, k_i], ids int64 [nq, k_i]) of each part, any iterable of them, the ids global
+            already. Every k_i must be at least k, or its part must hold no more than k_i codes, for the result to be
+            that of one search.
         k: hits wanted, at least 1.
     Returns:
         distances int32 [nq, k], ids int64 [nq, k], by (distance, id) ascending; missing hits (2147483647, -1) last.
     Raises:
+        TypeError: parts is no iterable, or something in it no pair of arrays.
         ValueError: no parts, or shapes or dtypes that do not belong together.
     """
     k = whole_number(k, 1, MAX_K, "merge_topk", "k")
+    if not isinstance(parts, Iterable):
+        raise TypeError(f"merge_topk: parts must be an iterable of (distances, ids), got {type(parts).__name__}")
+    parts = list(parts)
     if len(parts) == 0:
         raise ValueError("merge_topk: parts must hold at least one (distances, ids), got none")
     pairs = [_hits(i, part) for i, part in enumerate(parts)]
@@ -56,23 +61,29 @@ def rescore(query_features: Any, database_codes: Any, ids: Any, k: int, *, bits:
         scores float32 [nq, k], descending, equal scores by ascending id, and ids int64 [nq, k]; missing hits are last
         with score -inf and id -1.
     Raises:
-        ValueError: shapes or dtypes that do not belong together, NaN in a query, or an id outside the database.
+        ValueError: shapes or dtypes that do not belong together, NaN or infinity in a query, an id outside the
+            database, or a non-zero padding bit in a hit's code (the others are not looked at).
     """
     k = whole_number(k, 1, MAX_K, "rescore", "k")
-    codes = check_packed(database_codes, bits, "rescore", "database_codes")
+    codes = to_numpy(database_codes, "rescore", "database_codes")
+    width = packed_width(check_bits(bits, "rescore"))
+    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != width:
+        got = f"{codes.dtype} {codes.shape}"
+        raise ValueError(f"rescore: database_codes must be packed uint8 [nb, {width}] for {bits} bits, got {got}")
     queries = to_numpy(query_features, "rescore", "query_features")
     if queries.ndim != 2 or queries.shape[1] != bits or not np.issubdtype(queries.dtype, np.floating):
         got = f"{queries.dtype} {queries.shape}"
         raise ValueError(f"rescore: query_features must be float [nq, {bits}], got {got}")
-    if np.isnan(queries).any():
-        raise ValueError("rescore: query_features has NaN")
+    finite = np.isfinite(queries).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"rescore: query_features must be finite, got NaN or infinity in row {finite.argmin()}")
     rows = to_numpy(ids, "rescore", "ids")
     if rows.dtype != np.int64 or rows.ndim != 2 or len(rows) != len(queries):
         raise ValueError(f"rescore: ids must be int64 [{len(queries)}, hits], got {rows.dtype} {rows.shape}")
     if rows.size and not (rows.min() >= NO_ID and rows.max() < len(codes)):
         raise ValueError(f"rescore: ids must be -1 to {len(codes) - 1}, got {rows.min()} to {rows.max()}")
     scores = _scores(queries, codes, rows, bits)
-    order = np.lexsort((rows, -scores))[:, :k]
+    order = np.lexsort((rows, -scores, rows == NO_ID))[:, :k]
     gap = ((0, 0), (0, k - order.shape[1]))
     best = np.pad(np.take_along_axis(scores, order, 1), gap, constant_values=-np.inf)
     return like(best, query_features), like(np.pad(np.take_along_axis(rows, order, 1), gap, constant_values=NO_ID), ids)
@@ -87,11 +98,15 @@ def _scores(queries: NDArray[Any], codes: NDArray[np.uint8], rows: NDArray[np.in
         for start in range(0, len(row), step):
             part = row[start : start + step]
             found = part != NO_ID
-            scores[q, start : start + step][found] = unpack(codes[part[found]], bits) @ queries[q]
+            near = check_packed(codes[part[found]], bits, "rescore", f"database_codes[ids[{q}]]")
+            scores[q, start : start + step][found] = unpack(near, bits) @ queries[q]
     return scores
 
 
-def _hits(i: int, part: tuple[Any, Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _hits(i: int, part: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    if not isinstance(part, (tuple, list)) or len(part) != 2:
+        got = f"{len(part)} values" if isinstance(part, (tuple, list)) else type(part).__name__
+        raise TypeError(f"merge_topk: parts[{i}] must be a pair (distances, ids), got {got}")
     distances, ids = (to_numpy(x, "merge_topk", f"parts[{i}]") for x in part)
     if distances.dtype != np.int32 or ids.dtype != np.int64 or distances.ndim != 2 or distances.shape != ids.shape:
         got = f"{distances.dtype} {distances.shape} and {ids.dtype} {ids.shape}"

@@ -91,6 +91,8 @@ class BinaryIndex:
     def remove(self, ids: Any) -> None:
         """Remove codes; all of them or, on an error, none.
 
+        Costs a copy of every code and id that stays, however few are removed: remove many at once.
+
         Args:
             ids: int64 [m], all in the index; naming one twice is the same as once.
         Raises:
@@ -192,9 +194,12 @@ def load(path: str | os.PathLike[str], mmap: bool = True, verify: bool | None = 
 
     Args:
         path: the file.
-        mmap: map the file and search it in place, read-only: it may be larger than memory and costs nothing to open.
-            False: read it into memory; it can then be changed.
-        verify: read everything once and check checksum, padding bits and order of ids. None: only with mmap=False.
+        mmap: map the file and search it in place, read-only: it may be larger than memory, and opening it reads the
+            header and the ids (8 bytes a code; none while the ids are 0, 1, 2, ...) alone. The codes are then trusted:
+            padding bits that are not zero would count in the distances. False: read it into memory; it can then be
+            changed.
+        verify: read everything once and check checksum and padding bits. None: only with mmap=False. Whether the ids
+            ascend is always checked.
     Raises:
         FileNotFoundError: no such file.
         ValueError: not an index file, truncated, damaged, or of a newer version; one line says which.

@@ -8,21 +8,26 @@ Layout: 8 bytes little-endian header length, a JSON header padded with blanks so
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import reprlib
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._files import replace_file
 from fasthash.codes import MAX_BITS, check_packed, packed_width
 
 FORMAT = "fasthash.BinaryIndex"
 VERSION = 1
 _RULES = {"bit_order": "most significant first", "zero_rule": "h >= 0 is bit 1"}
 _ALIGN = 64
-_CHUNK = 1 << 24  # bytes read or written at once
+_CHUNK = 1 << 24  # bytes written or looked at at once
 _MAX_HEADER = 1 << 20
 
 
@@ -40,25 +45,32 @@ def write(path: str | os.PathLike[str], bits: int, codes: NDArray[np.uint8], ids
     Raises:
         OSError: as from the file system; an older file at ``path`` is then untouched and nothing else is left behind.
     """
-    from fasthash._files import replace_file  # late: it loads tempfile, which searching does not need
-
     tensors: dict[str, NDArray[Any]] = {} if ids is None else {"ids": ids.astype("<i8", copy=False)}
     tensors["codes"] = codes
-    views = [np.ascontiguousarray(x).data.cast("B") for x in tensors.values() if x.size]
-    checksum = 0
-    for view in views:
-        for start in range(0, len(view), _CHUNK):
-            checksum = zlib.crc32(view[start : start + _CHUNK], checksum)
-    header = _header(bits, tensors, checksum)
+    header = _header(bits, tensors, _checksum(tensors.values()))
 
     def stream(temporary: Path) -> None:
         with open(temporary, "wb") as file:
             file.write(header)
-            for view in views:
-                for start in range(0, len(view), _CHUNK):
-                    file.write(view[start : start + _CHUNK])
+            for chunk in _chunks(tensors.values()):
+                file.write(chunk)
 
     replace_file(path, stream)
+
+
+def _chunks(tensors: Iterable[NDArray[Any]]) -> Iterator[memoryview]:
+    """The bytes of the tensors, one after the other."""
+    for tensor in tensors:
+        if tensor.size:
+            view = np.ascontiguousarray(tensor).data.cast("B")
+            yield from (view[start : start + _CHUNK] for start in range(0, len(view), _CHUNK))
+
+
+def _checksum(tensors: Iterable[NDArray[Any]]) -> int:
+    value = 0
+    for chunk in _chunks(tensors):
+        value = zlib.crc32(chunk, value)
+    return value
 
 
 def _header(bits: int, tensors: dict[str, NDArray[Any]], checksum: int) -> bytes:
@@ -76,11 +88,11 @@ def _header(bits: int, tensors: dict[str, NDArray[Any]], checksum: int) -> bytes
 
 
 def read(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Stored:
-    """What ``write`` wrote.
+    """What ``write`` wrote. The file is opened once: a save in the meantime puts another one in its place.
 
     Args:
         mmap: map the tensors read-only instead of reading them.
-        verify: check the checksum, the padding bits and the order of the ids: reads everything once.
+        verify: check the checksum and the padding bits: reads everything once. The ids are always checked.
     Raises:
         FileNotFoundError: no such file.
         ValueError: anything else than a sound index file; one line says what is wrong.
@@ -88,61 +100,95 @@ def read(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Stored:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load: no index file at {path}")
-    entries, begin, size = _read_header(path)
-    bits, count, checksum = _read_metadata(path, entries)
-    places = _check_tensors(path, entries, bits, count, size)
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, (dtype, shape, offset) in places.items():
-        if count == 0:
-            arrays[name] = np.empty(shape, dtype)
-        elif mmap:
-            arrays[name] = np.memmap(path, dtype, "r", begin + offset, shape)
-        else:
-            arrays[name] = np.fromfile(path, dtype, int(np.prod(shape)), offset=begin + offset).reshape(shape)
-    stored = Stored(bits, arrays["codes"], arrays.get("ids"))
-    if verify:
-        _verify(path, stored, begin, checksum)
-    return stored
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """The JSON header, where the data begins, and how many bytes of it there are."""
-    total = path.stat().st_size
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if total < 8 or not 2 <= length <= _MAX_HEADER:
-            raise ValueError(f"load: {path} is not an index file")
-        if 8 + length > total:
-            raise ValueError(f"load: {path} is truncated: its header wants {8 + length} bytes, the file has {total}")
-        text = file.read(length)
+        entries, begin, size = _read_header(path, file)
+        bits, count, checksum = _read_metadata(path, entries, size)
+        places = _check_tensors(path, entries, bits, count, size)
+        arrays = {
+            name: _read_tensor(path, file, dtype, shape, begin + offset, mmap)
+            for name, (dtype, shape, offset) in places.items()
+        }
+    if "ids" in arrays:
+        _check_ids(path, arrays["ids"])
+    if verify:
+        found = _checksum(arrays.values())
+        if found != checksum:
+            sums = f"its checksum is crc32:{found:08x}, it should be crc32:{checksum:08x}"
+            raise ValueError(f"load: {path} is damaged: {sums}")
+        check_packed(arrays["codes"], bits, "load", f"{path}: codes")
+    return Stored(bits, arrays["codes"], arrays.get("ids"))
+
+
+def _read_tensor(
+    path: Path, file: BinaryIO, dtype: str, shape: tuple[int, ...], offset: int, mmap: bool
+) -> NDArray[Any]:
+    if shape[0] == 0:
+        return np.empty(shape, dtype)
+    if mmap:
+        try:
+            return np.memmap(file, dtype, "r", offset, shape)
+        except (OSError, ValueError) as error:  # no address space; or cut short since its size was looked at
+            raise type(error)(f"load: {path} cannot be mapped: {error}") from None
+    count = math.prod(shape)
+    file.seek(offset)
+    values = np.fromfile(file, dtype, count)
+    if len(values) != count:
+        raise ValueError(f"load: {path} is truncated: {len(values)} of {count} values were left when it was read")
+    return values.reshape(shape)
+
+
+def _check_ids(path: Path, ids: NDArray[np.int64]) -> None:
+    """The ids reach the user as they are and are searched by halving: they must ascend from 0 on."""
+    step = _CHUNK // ids.itemsize
+    after = ids[1:]
+    sound = all(
+        bool((after[start : start + step] > ids[:-1][start : start + step]).all()) for start in range(0, len(ids), step)
+    )
+    if len(ids) and (ids[0] < 0 or not sound):
+        raise ValueError(f"load: {path} is damaged: its ids do not ascend from 0 on")
+
+
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
+    """The JSON header, where the data begins, and how many bytes of it there are."""
+    total = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if total < 8 or not 2 <= length <= _MAX_HEADER:
+        raise ValueError(f"load: {path} is not an index file")
+    if 8 + length > total:
+        raise ValueError(f"load: {path} is truncated: its header wants {8 + length} bytes, the file has {total}")
     try:
-        entries = json.loads(text)
-    except ValueError:  # also what is no UTF-8
+        entries = json.loads(file.read(length))
+    except (ValueError, RecursionError):  # also what is no UTF-8, and brackets without end
         raise ValueError(f"load: {path} is not an index file") from None
     if not isinstance(entries, dict):
         raise ValueError(f"load: {path} is not an index file")
     return entries, 8 + length, total - 8 - length
 
 
-def _read_metadata(path: Path, entries: dict[str, Any]) -> tuple[int, int, int]:
+def _read_metadata(path: Path, entries: dict[str, Any], size: int) -> tuple[int, int, int]:
     """bits, count and checksum."""
     metadata = entries.get("__metadata__")
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(f"load: {path} is a safetensors file, but not one of a fasthash index")
-    try:
-        version, bits, count = (int(metadata[name]) for name in ("version", "bits", "count"))
-        kind, _, digits = metadata["checksum"].partition(":")
-        checksum = int(digits, 16)
-    except (KeyError, ValueError, AttributeError, TypeError):
-        raise ValueError(f"load: {path} has damaged metadata") from None
+    version, bits, count = (_number(metadata.get(name)) for name in ("version", "bits", "count"))
     if version > VERSION:
         raise ValueError(f"load: {path} is of version {version}, this fasthash reads up to {VERSION}; update fasthash")
-    if version < 1 or not 1 <= bits <= MAX_BITS or count < 0 or kind != "crc32":
+    checksum = metadata.get("checksum")
+    sound = isinstance(checksum, str) and re.fullmatch("crc32:[0-9a-f]{8}", checksum)
+    if version < 1 or not 1 <= bits <= MAX_BITS or count < 0 or not sound:
         raise ValueError(f"load: {path} has damaged metadata")
     for name, rule in _RULES.items():
         if metadata.get(name) != rule:
-            raise ValueError(f"load: {path} has {name} {metadata.get(name)!r}, expected {rule!r}")
-    return bits, count, checksum
+            got = reprlib.repr(metadata.get(name))
+            raise ValueError(f"load: {path} has {name} {got}, expected {rule!r}")
+    if count * packed_width(bits) > size:
+        raise ValueError(f"load: {path} is truncated: it has {size} bytes for {count} codes of {bits} bits")
+    return bits, count, int(str(checksum)[6:], 16)
+
+
+def _number(value: Any) -> int:
+    """The number that plain digits spell, of a size that prints; -1 for anything else."""
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value) else -1
 
 
 def _check_tensors(
@@ -157,30 +203,16 @@ def _check_tensors(
     expected["codes"] = ("U8", "|u1", (count, packed_width(bits)), offset)
     end = offset + count * packed_width(bits)
     if set(entries) - {"__metadata__"} != set(expected):
-        names = sorted(set(entries) - {"__metadata__"})
-        raise ValueError(f"load: {path} must hold codes and, if need be, ids, got {', '.join(names) or 'nothing'}")
+        names = reprlib.repr(sorted(set(entries) - {"__metadata__"}))
+        raise ValueError(f"load: {path} must hold codes and, if need be, ids, got {names}")
     ends = {"ids": 8 * count, "codes": end}
     for name, (kind, _, shape, start) in expected.items():
         wanted = {"dtype": kind, "shape": list(shape), "data_offsets": [start, ends[name]]}
-        if entries[name] != wanted:
+        got = entries[name]
+        # Python takes 1.0 and true for 1; a wanted entry holds whole numbers.
+        if got != wanted or any(type(x) is not int for x in (*got["shape"], *got["data_offsets"])):
             raise ValueError(f"load: {path} is damaged: {name} should be {wanted} for {count} codes of {bits} bits")
     if size != end:
         what = "truncated" if size < end else "damaged"
         raise ValueError(f"load: {path} is {what}: its tensors want {end} bytes, the file has {size}")
     return {name: (dtype, shape, start) for name, (_, dtype, shape, start) in expected.items()}
-
-
-def _verify(path: Path, stored: Stored, begin: int, checksum: int) -> None:
-    found = 0
-    with open(path, "rb") as file:
-        file.seek(begin)
-        while chunk := file.read(_CHUNK):
-            found = zlib.crc32(chunk, found)
-    if found != checksum:
-        raise ValueError(
-            f"load: {path} is damaged: its checksum is crc32:{found:08x}, it should be crc32:{checksum:08x}"
-        )
-    check_packed(stored.codes, stored.bits, "load", "codes")
-    ids = stored.ids
-    if ids is not None and len(ids) and not (ids[0] >= 0 and bool((ids[1:] > ids[:-1]).all())):
-        raise ValueError(f"load: {path} is damaged: its ids do not ascend from 0 on")

@@ -33,7 +33,8 @@ def test_train_prints_a_table_and_what_to_do_next(tmp_path, capsys):
     assert run(["train", "djsrh", "synthetic", "--bits", "16", "--out", str(tmp_path / "r"), *FAST]) == 0
     shown = capsys.readouterr().out
     assert "image→text" in shown
-    assert "fasthash index build" in shown
+    assert "trained in" in shown
+    assert "fasthash search" not in shown, "features alone cannot be searched by words"
 
 
 def test_evaluate_equals_the_run(trained, capsys):
@@ -85,6 +86,12 @@ def test_data_list_and_info(capsys):
         (["train", "dcmh", "nowhere"], "got 'nowhere'"),
         (["train", "dcmh", "synthetic", "--set", "betta=1"], "unknown option 'betta'"),
         (["train", "dcmh", "synthetic", "--data-set", "colour=red"], "synthetic has the options"),
+        (["train", "dcmh", "synthetic", "--data-set", "progress=3"], "got 'progress'"),
+        (["train", "dcmh", "synthetic", "--data-set", "pairs=few"], "pairs must be a whole number"),
+        (["train", "dcmh", "synthetic", "--set", "text_hidden=-5"], "option text_hidden"),
+        (["train", "dcmh", "synthetic", "--device", "tpu"], "device must be one of auto, cpu, cuda, mps, got 'tpu'"),
+        (["train", "dcmh", "synthetic", "--precision", "foo"], "precision must be one of"),
+        (["train", "dcmh", "synthetic", "--bits", "8", "16"], "unexpected extra argument"),
         (["train", "dcmh", "synthetic", "--set", "epochs"], "--set: expected option=value, got 'epochs'"),
         (["train", "dcmh", "synthetic", "--set", "epochs=1", "--set", "epochs=2"], "option epochs is given twice"),
         (["train", "dcmh", "synthetic", "--bits", "0"], "bits must be a whole number from 1 to 4096, got 0"),
@@ -118,6 +125,9 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
         (["encode", "RUN", "--features", "missing.npy"], "no such file: missing.npy"),
         (["encode", "RUN", "--picture", "missing.png"], "no such picture: missing.png"),
         (["encode", "RUN", "--text", "a", "--side", "left"], "side must be image or text, got 'left'"),
+        (["encode", "RUN", "--text", "a", "--side", "text"], "got side text without features"),
+        (["encode", "RUN", "--picture", "RUN"], "a picture must be a file, got the folder"),
+        (["encode", "RUN", "--features", "RUN"], "is no readable .npy file"),
         (["train", "djsrh", "synthetic", "--bits", "16", "--out", "RUN", *FAST], "already holds a run"),
     ],
 )
@@ -162,3 +172,37 @@ def test_installed_entry_point():
     done = subprocess.run([sys.executable, "-m", "fasthash", "train", "x", "y"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_data_options_are_numbers_where_they_read_as_numbers(tmp_path, capsys):
+    arguments = ["train", "djsrh", "synthetic", "--bits", "8", "--out", str(tmp_path / "r"), "--json", *FAST]
+    assert run([*arguments, "--data-set", "pairs=120", "--data-set", "noise=0.1"]) == 0
+    capsys.readouterr()
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert config["info"]["data_options"] == {"pairs": 120, "noise": 0.1}
+    assert run(["evaluate", str(tmp_path / "r"), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["queries"] + scores["database"] == 120
+
+
+def test_a_data_set_that_has_changed_is_refused_unless_named(trained, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["info"]["data_checksum"] = "0" * 16
+    (copy / "config.json").write_text(json.dumps(config))
+    assert run(["evaluate", str(copy)]) == 2
+    assert "is not what the model was trained on (checksum 0000000000000000" in capsys.readouterr().err
+    assert run(["evaluate", str(copy), "--data", "synthetic"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"], ["index"]])
+def test_a_group_without_a_command_shows_its_help(arguments, capsys):
+    assert run(arguments) == 2
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_features_beyond_float32_are_named(trained, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.full((2, 64), 1e300))
+    assert run(["encode", str(trained), "--features", str(tmp_path / "x.npy")]) == 2
+    assert "values beyond float32, the largest 1e+300" in capsys.readouterr().err

@@ -190,8 +190,7 @@ def test_training_in_words(read_html):
     root = read_html(render_page(Page("x", histories=[history])))
     (words,) = root.find_all("figure", "run")[0].find_all("p")
     assert words.text() == (
-        "Loss 3 → 0.5 in 3 epochs, not finite in 1 of them. "
-        "mAP at epoch 3: image → text 0.400, text → image 0.450."
+        "Loss 3 → 0.5 in 3 epochs, not finite in 1 of them. mAP at epoch 3: image → text 0.400, text → image 0.450."
     )
 
 

@@ -43,6 +43,30 @@ def test_merge_refuses_in_one_line(parts, k):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (None, "iterable of .distances, ids., got NoneType"),
+        (3, "iterable of .distances, ids., got int"),
+        ([None], r"parts\[0\] must be a pair .*got NoneType"),
+        (GOOD, r"parts\[0\] must be a pair .*got ndarray"),
+        ([GOOD, np.zeros((2, 2, 3))], r"parts\[1\] must be a pair .*got ndarray"),
+        ([(*GOOD, GOOD[0])], r"parts\[0\] must be a pair .*got 3 values"),
+        ([(GOOD[0], [1])], r"parts\[0\] must be a NumPy array .*got list"),
+    ],
+)
+def test_merge_says_what_a_part_is(parts, message):
+    with pytest.raises(TypeError, match=rf"^merge_topk: .*{message}") as caught:
+        merge_topk(parts, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_merge_takes_any_iterable_of_pairs():
+    parts = [[np.array([[d]], np.int32), np.array([[d + 3]])] for d in (2, 1)]
+    for given in (tuple(parts), iter(parts), (part for part in parts), dict(enumerate(parts)).values()):
+        assert merge_topk(given, 2)[1].tolist() == [[4, 5]]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_rescore_is_the_inner_product(dtype):
     rng = np.random.default_rng(0)
@@ -66,12 +90,34 @@ def test_rescore_takes_and_gives_torch():
     assert (scores.tolist(), ids.tolist()) == ([[3.0]], [[1]])
 
 
+def test_rescore_looks_at_the_padding_of_hits_alone():
+    database = np.array([[0b1100_0000], [0b0100_0001], [0b1000_0000]], np.uint8)  # row 1 is damaged
+    h = np.ones((2, 2), np.float32)
+    assert rescore(h, database, np.array([[0, -1], [2, 0]]), 1, bits=2)[1].tolist() == [[0], [0]]
+    with pytest.raises(ValueError, match=r"^rescore: database_codes\[ids\[1\]\] row 1 has a non-zero padding bit"):
+        rescore(h, database, np.array([[0, -1], [2, 1]]), 1, bits=2)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_rescore_puts_missing_hits_last_whatever_the_scores():
+    database = np.array([[0b0000_0000], [0b1100_0000]], np.uint8)
+    h = np.full((1, 2), 3e38, np.float32)  # finite, but the scores are -inf and inf
+    scores, ids = rescore(h, database, np.array([[-1, 0, 1]]), 3, bits=2)
+    assert ids.tolist() == [[1, 0, -1]]
+    assert scores.tolist() == [[np.inf, -np.inf, -np.inf]]
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"query_features": np.zeros((1, 7), np.float32)},
         {"query_features": np.zeros((1, 8), np.int8)},
         {"query_features": np.full((1, 8), np.nan, np.float32)},
+        {"query_features": np.full((1, 8), np.inf, np.float16)},
+        {"query_features": np.full((1, 8), -np.inf)},
+        {"database_codes": np.full((4, 2), 255, np.uint8)},
+        {"database_codes": np.full((4, 1), 1)},
+        {"database_codes": np.full(4, 255, np.uint8)},
         {"ids": np.array([[4]])},
         {"ids": np.array([[-2]])},
         {"ids": np.array([[0]], np.int32)},

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from fasthash.search import BinaryIndex, load
+from fasthash.search import BinaryIndex, load, storage
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def refuse(path, match, **options):
         load(path, **options)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_missing_file(tmp_path):
@@ -114,6 +115,70 @@ def test_truncated_anywhere(saved, mmap):
         refuse(path, "truncated|not an index file", mmap=mmap)
     path.write_bytes(raw + b"x")
     refuse(path, "damaged", mmap=mmap)
+
+
+def test_a_save_during_a_load_is_not_mixed_in(saved, monkeypatch):
+    """The file is replaced between any two steps: what was opened first is what comes back."""
+    index, path, raw = saved
+    other = BinaryIndex(77)
+    other.add(truth.random_codes(np.random.default_rng(9), 200, 77), index.ids + 5)
+    for step in ("_read_header", "_read_metadata", "_check_tensors", "_read_tensor", "_check_ids"):
+        for options in ({"mmap": True}, {"mmap": False}, {"mmap": True, "verify": True}):
+            path.write_bytes(raw)
+            real = getattr(storage, step)
+
+            def then_save(*arguments, real=real):
+                other.save(path)
+                return real(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, step, then_save)
+                found = load(path, **options)
+            truth.assert_same((found.codes, found.ids), (index.codes, index.ids))
+            truth.assert_same((load(path).codes, load(path).ids), (other.codes, other.ids))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_file_cut_short_during_a_load(saved, monkeypatch, mmap):
+    _, path, raw = saved
+    real = storage._check_tensors
+
+    def then_cut(*arguments):
+        os.truncate(path, len(raw) - 3)
+        return real(*arguments)
+
+    monkeypatch.setattr(storage, "_check_tensors", then_cut)
+    refuse(path, "cannot be mapped|truncated", mmap=mmap)
+
+
+@pytest.mark.parametrize("ids", [[9, -7, 5, 3], [-1, 0, 1, 2], [0, 1, 1, 2], [0, 2**63 - 1, -(2**63), 1]])
+@pytest.mark.parametrize("options", [{}, {"mmap": False, "verify": False}])
+def test_ids_are_always_checked(tmp_path, ids, options):
+    path = tmp_path / "x"
+    storage.write(path, 8, np.zeros((4, 1), np.uint8), np.array(ids))
+    refuse(path, "ids do not ascend", **options)
+
+
+def test_ids_are_checked_across_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_CHUNK", 32)
+    for at in range(1, 12):
+        ids = np.arange(0, 24, 2)
+        storage.write(tmp_path / "x", 8, np.zeros((12, 1), np.uint8), ids)
+        assert load(tmp_path / "x").ids.tolist() == ids.tolist()
+        ids[at] = ids[at - 1]
+        storage.write(tmp_path / "x", 8, np.zeros((12, 1), np.uint8), ids)
+        refuse(tmp_path / "x", "ids do not ascend")
+
+
+def test_padding_is_checked_by_verify_and_names_the_file(tmp_path):
+    storage.write(tmp_path / "x", 7, np.array([[2], [1]], np.uint8), None)
+    refuse(tmp_path / "x", "row 1 has a non-zero padding bit", mmap=False)
+    refuse(tmp_path / "x", "row 1 has a non-zero padding bit", verify=True)
+
+
+def test_a_header_of_brackets(tmp_path):
+    (tmp_path / "x").write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000)
+    refuse(tmp_path / "x", "not an index file")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +204,21 @@ HEADERS = {
     "wrong bits": (lambda h: h["__metadata__"].update(bits="128"), "codes should be"),
     "other bit order": (lambda h: h["__metadata__"].update(bit_order="little"), "bit_order 'little'"),
     "wrong count": (lambda h: h["__metadata__"].update(count="199"), "should be"),
+    "count beyond the file": (lambda h: h["__metadata__"].update(count="9" * 19), "truncated"),
+    "endless count": (lambda h: h["__metadata__"].update(count="9" * 3000), "damaged metadata"),
+    "infinite count": (lambda h: h["__metadata__"].update(count=float("inf")), "damaged metadata"),
+    "infinite version": (lambda h: h["__metadata__"].update(version=float("inf")), "damaged metadata"),
+    "count as a number": (lambda h: h["__metadata__"].update(count=200), "damaged metadata"),
+    "count with blanks": (lambda h: h["__metadata__"].update(count=" 200 "), "damaged metadata"),
+    "count with an underline": (lambda h: h["__metadata__"].update(count="2_00"), "damaged metadata"),
+    "count in other digits": (lambda h: h["__metadata__"].update(count="\u0662\u0660\u0660"), "damaged metadata"),
+    "true version": (lambda h: h["__metadata__"].update(version=True), "damaged metadata"),
+    "checksum with a sign": (lambda h: h["__metadata__"].update(checksum="crc32:+1234567"), "damaged metadata"),
+    "shape of floats": (lambda h: h["codes"].update(shape=[200.0, 10]), "codes should be"),
+    "shape of text": (lambda h: h["ids"].update(shape=["200"]), "ids should be"),
+    "offset false": (lambda h: h["ids"].update(data_offsets=[False, 1600]), "ids should be"),
+    "long bit order": (lambda h: h["__metadata__"].update(bit_order="x\n" * 9999), "bit_order 'x"),
+    "many tensors": (lambda h: h.update({f"{i}\n": {} for i in range(9999)}), "must hold codes"),
     "negative count": (lambda h: h["__metadata__"].update(count="-1"), "damaged metadata"),
     "wrong shape": (lambda h: h["codes"].update(shape=[200, 11]), "codes should be"),
     "wrong dtype": (lambda h: h["codes"].update(dtype="I8"), "codes should be"),
@@ -160,14 +240,14 @@ def test_damaged_header(saved, case, mmap):
     refuse(path, match, mmap=mmap)
 
 
-@pytest.mark.parametrize("at", [-1, -2000])
+@pytest.mark.parametrize("at", [-1, -2001])
 def test_checksum(saved, at):
-    """A flipped bit in the codes, and one in the ids."""
+    """A flipped bit in the codes, and one in the largest id."""
     _, path, raw = saved
     path.write_bytes(raw[:at] + bytes([raw[at] ^ 64]) + raw[len(raw) + at + 1 :])
     refuse(path, "checksum", mmap=False)
     refuse(path, "checksum", mmap=True, verify=True)
-    assert len(load(path)) == 200  # a map reads nothing until it is searched
+    assert len(load(path)) == 200  # a map does not read the codes until it is searched
 
 
 class FullDisk:

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthash import _native
+import fasthash
+from fasthash import _hamming, _native
+from fasthash.ops import hamming_topk
 from fasthash.search import knn, merge_topk
 
 SIZES = [1, 2, 7, 8, 9, 63, 64, 65, 300, 511, 512, 513, 1023, 1025, 1600]  # below, at and above blocks and tiles
@@ -256,3 +258,13 @@ def test_errors_name_what_was_expected():
         knn(Q, DB + 1, 1, bits=63)
     with pytest.raises(ValueError, match=r"np\.ascontiguousarray"):
         knn(Q, np.zeros((9, 16), np.uint8)[:, ::2], 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_torch_operation_uses_the_threads_of_torch(monkeypatch, threads):
+    seen = []
+    monkeypatch.setattr(_hamming, "thread_count", lambda threads, op: seen.append(threads) or 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    with fasthash.use_backend("cpp"):
+        hamming_topk(torch.zeros(1, 8, dtype=torch.uint8), torch.zeros(5, 8, dtype=torch.uint8), 2)
+    assert seen == [threads]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -55,9 +57,6 @@ def test_resume_equals_uninterrupted(small, method, stop_after, tmp_path, monkey
             signal_self()
 
     def signal_self():
-        import os
-        import signal
-
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(training._Loop, "_step", stopping_step)
@@ -144,8 +143,12 @@ def test_every_parameter_moves(small):
         ({"method": "dcmhh"}, "unknown method 'dcmhh'"),
         ({"bits": 0}, "train: bits must be a whole number from 1 to 4096, got 0"),
         ({"seed": -1}, "train: seed must be a whole number from 0"),
-        ({"eval_every": 0}, "train: eval_every must be at least 1, got 0"),
+        ({"eval_every": 0}, "train: eval_every must be a whole number from 1 to 2147483648, got 0"),
         ({"betta": 1}, "dcmh: unknown option 'betta'"),
+        ({"text_hidden": (0,)}, "dcmh: option text_hidden.0: .*greater than or equal to 1, got 0"),
+        ({"lr_first": float("inf")}, "dcmh: option lr_first: .*finite number, got inf"),
+        ({"device": "tpu"}, "train: device must be one of auto, cpu, cuda, mps, got 'tpu'"),
+        ({"precision": "8-true"}, "train: precision must be one of 32-true, bf16-mixed, 16-mixed, got '8-true'"),
     ],
 )
 def test_bad_arguments(small, arguments, message):
@@ -171,3 +174,99 @@ def test_label_rows_of_zeros_are_refused(small):
 def test_supervised_training_needs_labels():
     with pytest.raises(ValueError, match="dcmh: needs labels, small has none"):
         train("dcmh", make(labelled=False), progress=False)
+
+
+@pytest.mark.parametrize("method", sorted(FAST))
+def test_mixed_precision_trains(small, method):
+    run = train(method, small, bits=8, precision="bf16-mixed", progress=False, **FAST[method])
+    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+    assert run.scores is not None
+
+
+def test_numpy_integers_are_numbers(small, tmp_path):
+    run = train("djsrh", small, bits=np.int64(8), seed=np.int64(1), out=tmp_path / "r", progress=False, **FAST["djsrh"])
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["bits"] == 8
+    assert run.model.bits == 8
+
+
+def test_data_of_another_kind():
+    with pytest.raises(TypeError, match="train: data must be a PairedDataset or the name of one, got int"):
+        train("djsrh", 5, progress=False)
+
+
+def test_a_request_that_reached_nothing_does_not_block_the_folder(small, tmp_path):
+    bad = {"epochs": 3, "batch_size": 8, "lr_first": 1e30, "text_hidden": (4,)}
+    with pytest.raises(FloatingPointError):
+        train("dcmh", small, bits=8, out=tmp_path, progress=False, **bad)
+    run = train("dcmh", small, bits=8, out=tmp_path, progress=False, **FAST["dcmh"])
+    assert json.loads((tmp_path / "run.json").read_text())["options"]["epochs"] == FAST["dcmh"]["epochs"]
+    assert run.folder == tmp_path
+
+
+def test_a_refused_request_leaves_no_folder(small, tmp_path):
+    with pytest.raises(ValueError, match="device must be one of"):
+        train("dcmh", small, out=tmp_path / "new", device="tpu", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_results_without_their_request_are_not_taken_for_an_answer(small, tmp_path):
+    train("djsrh", small, bits=8, out=tmp_path, progress=False, **FAST["djsrh"])
+    (tmp_path / "run.json").unlink()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"holds files of a run but no run\.json"):
+            train("dcmh", small, bits=16, out=tmp_path, resume=resume, progress=False, **FAST["dcmh"])
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "history.csv", "config.json", "scores.json"])
+def test_a_run_with_a_part_missing_is_trained_again(small, tmp_path, missing):
+    first = train("djsrh", small, bits=8, out=tmp_path, progress=False, **FAST["djsrh"])
+    (tmp_path / missing).unlink()
+    again = train("djsrh", small, bits=8, out=tmp_path, resume=True, progress=False, **FAST["djsrh"])
+    assert (tmp_path / missing).exists()
+    assert again.scores.i2t == first.scores.i2t
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.json", "[]", r"run\.json is damaged: expected an object, got list"),
+        ("run.json", "{", r"run\.json is damaged"),
+        ("history.csv", "epoch,seconds\nx,y\n", r"history\.csv is damaged"),
+    ],
+)
+def test_damaged_run_files_are_named(small, tmp_path, name, text, message):
+    train("djsrh", small, bits=8, out=tmp_path, progress=False, **FAST["djsrh"])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        train("djsrh", small, bits=8, out=tmp_path, resume=True, progress=False, **FAST["djsrh"])
+
+
+def test_out_must_not_be_a_file(small, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="train: out must be a folder, got the file"):
+        train("djsrh", small, bits=8, out=tmp_path / "file", progress=False, **FAST["djsrh"])
+
+
+def test_a_stop_during_the_last_scores_ends_after_them(small, tmp_path, monkeypatch):
+    evaluate = training.evaluation.evaluate
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*args)
+
+    monkeypatch.setattr(training.evaluation, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("djsrh", small, bits=8, out=tmp_path, eval_every=100, progress=False, **FAST["djsrh"])
+    monkeypatch.setattr(training.evaluation, "evaluate", evaluate)
+    run = train("djsrh", small, bits=8, out=tmp_path, eval_every=100, resume=True, progress=False, **FAST["djsrh"])
+    whole = train("djsrh", small, bits=8, progress=False, **FAST["djsrh"])
+    assert run.scores.i2t == whole.scores.i2t
+
+
+def test_a_validation_split_uses_the_presets_of_its_set(monkeypatch):
+    seen = {}
+    data = fasthash.data.load("synthetic", pairs=120).validation_split(0.2)
+    monkeypatch.setattr(training.methods, "resolve_options", lambda kind, name, given: seen.update(name=name) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train("djsrh", data, progress=False)
+    assert seen["name"] == "synthetic"
