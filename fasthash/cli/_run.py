@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
         return _fail(str(error), 2)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help, as with --help
-            error.ctx.get_help()  # type: ignore[attr-defined]  (rich prints it)
+            getattr(error, "ctx").get_help()  # noqa: B009  (rich prints it; the class is typer's own)
             return 2
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
             return _fail(error.format_message(), 2)
