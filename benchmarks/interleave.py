@@ -17,6 +17,7 @@ class Timing:
 
     median: float  # seconds a call
     ratio: float  # median over the rounds of baseline time / this time: above 1 is faster than the baseline
+    spread: tuple[float, float]  # first and third quartile of that ratio: a wide one says the machine was busy
     samples: tuple[float, ...]  # seconds a call, by round
 
 
@@ -43,14 +44,13 @@ def interleave(
         shuffle(order)
         for name in order:
             samples[name].append(_time(contestants[name], repeats[name]))
-    return {
-        name: Timing(
-            statistics.median(times),
-            statistics.median(base / own for base, own in zip(samples[baseline], times, strict=True)),
-            tuple(times),
-        )
-        for name, times in samples.items()
-    }
+    return {name: _timing(samples[baseline], times) for name, times in samples.items()}
+
+
+def _timing(base: list[float], own: list[float]) -> Timing:
+    ratios = [b / o for b, o in zip(base, own, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Timing(statistics.median(own), middle, (low, high), tuple(own))
 
 
 def _time(call: Callable[[], object], repeats: int) -> float:

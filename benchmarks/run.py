@@ -48,7 +48,8 @@ def page(report: Report, done: list[tuple[Case, dict[str, Timing]]]) -> str:
     lines = [f"# {report.title}", "", *report.notes, ""]
     lines += ["Medians of interleaved rounds; in brackets, how many times as fast as the baseline, marked *,"]
     lines += [
-        f"in the same round (median of {report.rounds} rounds). The machine is shared: only the ratios count.",
+        f"in the same round (median and middle half of {report.rounds} rounds). The machine is shared: only the ratios"
+        " count, and where the middle half is wide, not even those.",
         "",
     ]
     lines += [f"- machine: {cpu_name()}, {thread_count(None, 'benchmark')} cores; {', '.join(isa_names())}"]
@@ -72,7 +73,9 @@ def cell(report: Report, case: Case, name: str, timing: Timing) -> str:
         value = f"{timing.median / case.work * 1e9:.3g} ns/{report.unit}"
     else:
         value = f"{timing.median:.3g} s" if timing.median >= 0.1 else f"{timing.median * 1e3:.3g} ms"
-    return f"{value} *" if name == case.baseline else f"{value} ({timing.ratio:.2f})"
+    if name == case.baseline:
+        return f"{value} *"
+    return f"{value} ({timing.ratio:.2f}; {timing.spread[0]:.2f} to {timing.spread[1]:.2f})"
 
 
 def cpu_name() -> str:
