@@ -37,6 +37,8 @@ class TrainingProgress:
         if self._live is not None:
             self._live.transient = error is not None  # an error is one line on stderr, not a bar and a line
             self._live.stop()
+            if not self._live.console.is_terminal and error is None:
+                self._live.console.print()  # a log file gets no line end from the last frame
 
     def advance_to(self, epoch: int, history: list[dict[str, Any]]) -> None:
         """Show a resumed run where it stands."""
