@@ -20,9 +20,13 @@ def test_shows_epochs_losses_and_map_and_ends_its_line(capsys):
 
 
 def test_an_error_leaves_no_line_of_its_own(capsys):
-    with pytest.raises(ValueError, match="broken"), TrainingProgress("title", 2, show=True) as bar:
-        bar.epoch_done(ENTRY)
-        raise ValueError("broken")
+    def broken():
+        with TrainingProgress("title", 2, show=True) as bar:
+            bar.epoch_done(ENTRY)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        broken()
     assert capsys.readouterr().err.count("\n") <= 1
 
 
