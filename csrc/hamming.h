@@ -10,6 +10,8 @@
 
 namespace fasthash {
 
+struct BlockKernel;  // cpu/hamming_block.h
+
 constexpr int32_t kNoDistance = std::numeric_limits<int32_t>::max();  // distance of a missing hit
 constexpr int64_t kNoId = -1;                                         // and its id
 
@@ -23,7 +25,9 @@ struct HammingSearch {
   const uint8_t* allow;  // [ceil(nb / 8)] bitmask, most significant bit first: which codes may be hits; null: all
   int threads;
   Isa isa;
-  std::function<bool()> interrupted;  // asked now and then by the calling thread; true abandons the search
+  std::function<bool()> interrupted;    // asked now and then by the calling thread; true abandons the search
+  const BlockKernel* kernel = nullptr;  // null: the one that the calibration names
+  const int32_t* limits = nullptr;      // [nq] hits of a top-k must be nearer than this, at least 1; null: any will do
 };
 
 // distances, ids: [nq, k], rows filled up with (kNoDistance, kNoId). False: interrupted, the outputs are incomplete.

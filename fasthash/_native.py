@@ -18,6 +18,7 @@ ISAS = ("scalar", "avx2", "avx512")  # in the order of csrc/cpu/isa.h
 _module: ModuleType | None = None
 _reason: str | None = None
 _forced_isa: str | None = None
+_forced_kernel = ""
 
 
 def load() -> ModuleType:
@@ -71,6 +72,25 @@ def use_isa(name: str) -> Iterator[None]:
         yield
     finally:
         _forced_isa = before
+
+
+def kernel() -> str:
+    """The block kernel of searches on the CPU, or "" for the one that the calibration names."""
+    return _forced_kernel
+
+
+@contextmanager
+def use_kernel(name: str) -> Iterator[None]:
+    """Force one block kernel of ``load().hamming_kernels`` inside a ``with`` block (tests, benchmarks, calibration)."""
+    global _forced_kernel
+    names = load().hamming_kernels
+    if name not in names:
+        raise ValueError(f"use_kernel: expected one of {', '.join(names)}, got {name!r}")
+    before, _forced_kernel = _forced_kernel, name
+    try:
+        yield
+    finally:
+        _forced_kernel = before
 
 
 def cuda_reason() -> str | None:

@@ -14,6 +14,7 @@ T* at(std::uintptr_t address) {
 }
 
 void bind_hamming(pybind11::module_& m);
+void bind_hamming_cuda(pybind11::module_& m);  // defined with FASTHASH_WITH_CUDA alone
 void bind_hamming_histogram(pybind11::module_& m);
 void bind_pairwise_nll(pybind11::module_& m);
 

@@ -1,11 +1,11 @@
 #include "hamming.h"
 
 #include <memory>
+#include <stdexcept>
+#include <string>
 
 #include "bindings/bind.h"
-#ifdef FASTHASH_WITH_CUDA
-#include "cuda/hamming_topk.h"
-#endif
+#include "cpu/hamming_block.h"
 
 namespace py = pybind11;
 
@@ -18,15 +18,25 @@ bool signal_raised() {
   return PyErr_CheckSignals() != 0;
 }
 
+// kernel: the name of a block kernel, or empty for the one that the calibration names.
 HammingSearch make_search(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb, int64_t bytes,
-                          std::uintptr_t allow, int threads, int isa) {
-  return {at<const uint8_t>(queries), nq,      at<const uint8_t>(database), nb,           bytes,
-          at<const uint8_t>(allow),   threads, static_cast<Isa>(isa),       signal_raised};
+                          std::uintptr_t allow, int threads, int isa, const std::string& kernel) {
+  const auto set = static_cast<Isa>(isa);
+  const BlockKernel* forced = kernel.empty() ? nullptr : find_block_kernel(set, kernel.c_str());
+  if (!kernel.empty() && forced == nullptr) throw std::invalid_argument("no such Hamming kernel: " + kernel);
+  return {at<const uint8_t>(queries),
+          nq,
+          at<const uint8_t>(database),
+          nb,
+          bytes,
+          at<const uint8_t>(allow),
+          threads,
+          set,
+          signal_raised,
+          forced};
 }
 
-void topk(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb, int64_t bytes, std::uintptr_t allow,
-          int threads, int isa, int64_t k, std::uintptr_t distances, std::uintptr_t ids) {
-  const HammingSearch search = make_search(queries, nq, database, nb, bytes, allow, threads, isa);
+void topk(const HammingSearch& search, int64_t k, std::uintptr_t distances, std::uintptr_t ids) {
   bool complete;
   {
     const py::gil_scoped_release no_gil;
@@ -35,9 +45,7 @@ void topk(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t n
   if (!complete) throw py::error_already_set();
 }
 
-std::unique_ptr<RangeHits> range(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb, int64_t bytes,
-                                 std::uintptr_t allow, int threads, int isa, int radius) {
-  const HammingSearch search = make_search(queries, nq, database, nb, bytes, allow, threads, isa);
+std::unique_ptr<RangeHits> range(const HammingSearch& search, int radius) {
   auto hits = std::make_unique<RangeHits>();
   bool complete;
   {
@@ -48,25 +56,15 @@ std::unique_ptr<RangeHits> range(std::uintptr_t queries, int64_t nq, std::uintpt
   return hits;
 }
 
-#ifdef FASTHASH_WITH_CUDA
-void topk_cuda(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb, int64_t bytes,
-               std::uintptr_t allow, int64_t k, std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t scratch,
-               size_t scratch_bytes, std::uintptr_t stream) {
-  hamming_topk_cuda(at<const uint8_t>(queries), nq, at<const uint8_t>(database), nb, bytes, at<const uint8_t>(allow), k,
-                    at<int32_t>(distances), at<int64_t>(ids), at<void>(scratch), scratch_bytes, at<void>(stream));
-}
-#endif
-
 }  // namespace
 
 void bind_hamming(py::module_& m) {
   const auto no_gil = py::call_guard<py::gil_scoped_release>();  // for what touches no Python object
+  m.attr("hamming_kernels") = py::make_tuple("rows", "popcount", "sliced");
+  // The caller keeps the arrays alive.
+  py::class_<HammingSearch>(m, "HammingSearch").def(py::init(&make_search));
   m.def("hamming_topk", &topk, "csrc/hamming.h: hamming_topk_cpu");
   m.def("hamming_range", &range, "csrc/hamming.h: RangeHits::search");
-#ifdef FASTHASH_WITH_CUDA
-  m.def("hamming_topk_cuda", &topk_cuda, no_gil, "csrc/cuda/hamming_topk.h");
-  m.def("hamming_topk_cuda_scratch", &hamming_topk_cuda_scratch, "csrc/cuda/hamming_topk.h");
-#endif
   py::class_<RangeHits>(m, "RangeHits")
       .def(
           "lims", [](const RangeHits& hits, std::uintptr_t out) { hits.lims(at<int64_t>(out)); }, no_gil)

@@ -15,6 +15,9 @@ PYBIND11_MODULE(_C, m) {
   m.attr("no_cuda_reason") = FASTHASH_NO_CUDA_REASON;
   m.attr("compiler") = __VERSION__;
   fasthash::bind_hamming(m);
+#ifdef FASTHASH_WITH_CUDA
+  fasthash::bind_hamming_cuda(m);
+#endif
   fasthash::bind_hamming_histogram(m);
   fasthash::bind_pairwise_nll(m);
 }

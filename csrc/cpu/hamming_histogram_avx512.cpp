@@ -73,16 +73,6 @@ inline void minterms(__m512i a, __m512i b, __m512i c, __m512i* out) {
   out[7] = _mm512_ternarylogic_epi64(a, b, c, 0x80);
 }
 
-// Bits 0 .. items - 1 of 512.
-inline __m512i first_bits(int64_t items) {
-  alignas(64) uint64_t words[8];
-  for (int64_t w = 0; w < 8; ++w) {
-    const int64_t left = items - 64 * w;
-    words[w] = left >= 64 ? ~uint64_t{0} : left <= 0 ? 0 : (uint64_t{1} << left) - 1;
-  }
-  return _mm512_load_si512(words);
-}
-
 void slice_run(const Run& run, int q, TileDistances distances, int groups, Slices* out) {
   alignas(64) uint16_t distance[kTileCodes];
   for (int t = 0; t < tile_count(run); ++t) {
@@ -91,9 +81,10 @@ void slice_run(const Run& run, int q, TileDistances distances, int groups, Slice
     slice(distance, s);
     minterms(s[2], s[1], s[0], out->low[t]);
     minterms(s[5], s[4], s[3], middle);
-    const int64_t items = items_of(run, t);
+    alignas(64) uint64_t exist[kTileCodes / 64];
+    first_bits(items_of(run, t), exist);
     // The items that exist are those whose third bit is set: minterms 1, 3, 5, 7.
-    minterms(s[7], s[6], items == kTileCodes ? _mm512_set1_epi64(-1) : first_bits(items), top);
+    minterms(s[7], s[6], _mm512_load_si512(exist), top);
     for (int g = 0; g < groups; ++g) out->high[g][t] = _mm512_and_si512(middle[g % 8], top[g / 8 * 2 + 1]);
     out->relevant[t] = _mm512_load_si512(run.relevant + q * kRunWords + t * (kTileCodes / 64));
   }

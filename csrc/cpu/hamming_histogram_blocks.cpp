@@ -66,7 +66,7 @@ class Blocks {
     Run run{scratch.queries.data(), scratch.tiles.data(), scratch.relevant.data(), count, words_, items};
     for (int t = 0; t < tile_count(run); ++t) {
       const uint8_t* codes = e_.database + (first + t * kTileCodes) * e_.bytes;
-      load_tile(codes, items_of(run, t), e_.bytes, scratch.tiles.data() + t * (words_ * kTileCodes));
+      tile_loader(e_.isa)(codes, items_of(run, t), e_.bytes, scratch.tiles.data() + t * (words_ * kTileCodes));
     }
     const int64_t stride = e_.words == 0 ? 1 : e_.words;
     for (int q = 0; q < count; ++q) {

@@ -40,7 +40,7 @@ class StablePrecision final : public BlockWorker {
         sums_(sums),
         hits_(hits),
         distances_(tile_distances(e.isa)),
-        scan_(tile_scan(e.isa, words_of(e.bytes))),
+        near_(tile_near(e.isa, words_of(e.bytes))),
         add_precisions_(add_precisions(e.isa)),
         counters_(int64_t{kBlockQueries} * (e.bits + 1)),
         found_(int64_t{kBlockQueries} * kFound) {}
@@ -127,19 +127,21 @@ class StablePrecision final : public BlockWorker {
   // Only the items that can be within the cut.
   void take_near(const Run& run, int q, int t) {
     Ranking& ranking = rankings_[q];
-    uint64_t keys[kTileCodes + kKeySlack];
-    const int near =
-        scan_(run.queries + q * run.words, tile_of(run, t), run.words, nullptr, ranking.radius + 1, 0, keys);
-    const uint64_t* relevant = run.relevant + q * kRunWords + t * kTileCodes / 64;
-    for (int i = 0; i < near; ++i) {
-      const int64_t j = position_of(keys[i]);
-      if (j >= items_of(run, t)) break;  // padding of the last tile
-      const uint64_t hit = relevant[j / 64] >> (j % 64) & 1;
-      const uint64_t counter = ranking.counters[distance_of(keys[i])] += 1 + hit * kRelevantOne;
-      ranking.found[ranking.pending] = counter;
-      ranking.pending +=
-          static_cast<int64_t>(hit & static_cast<uint64_t>(rank_of(counter) <= static_cast<uint64_t>(cut_)));
-    }
+    const uint64_t *query = run.queries + q * run.words, *relevant = run.relevant + q * kRunWords + t * kTileCodes / 64;
+    uint64_t exist[kTileCodes / 64], near[kTileCodes / 64];
+    first_bits(items_of(run, t), exist);
+    if (!near_(query, tile_of(run, t), run.words, exist, ranking.radius + 1, near)) return;
+    alignas(64) uint16_t distance[kTileCodes];
+    distances_(query, tile_of(run, t), run.words, distance);
+    for (int w = 0; w < kTileCodes / 64; ++w)
+      for (uint64_t bits = near[w]; bits != 0; bits &= bits - 1) {
+        const int j = __builtin_ctzll(bits);
+        const uint64_t hit = relevant[w] >> j & 1;
+        const uint64_t counter = ranking.counters[distance[w * 64 + j]] += 1 + hit * kRelevantOne;
+        ranking.found[ranking.pending] = counter;
+        ranking.pending +=
+            static_cast<int64_t>(hit & static_cast<uint64_t>(rank_of(counter) <= static_cast<uint64_t>(cut_)));
+      }
   }
 
   void add_found(Ranking& ranking) {
@@ -158,7 +160,7 @@ class StablePrecision final : public BlockWorker {
   double* const sums_;
   int64_t* const hits_;
   const TileDistances distances_;
-  const TileScan scan_;
+  const TileNear near_;
   const AddPrecisions add_precisions_;
   LineBuffer<uint64_t> counters_, found_;
   Ranking rankings_[kBlockQueries];

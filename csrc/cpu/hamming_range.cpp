@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "cpu/hamming_scan.h"
-#include "cpu/hamming_tile.h"
 
 namespace fasthash {
 namespace {

@@ -6,51 +6,77 @@
 #include <new>
 #include <vector>
 
+#include "cpu/hamming_block.h"
 #include "cpu/hamming_threads.h"
-#include "cpu/hamming_tile.h"
 
 namespace fasthash {
 namespace {
 
-constexpr int64_t kMaxGroup = 64;                   // queries that share a tile: its loading then costs next to nothing
-constexpr int64_t kGroupBytes = int64_t{16} << 20;  // scratch memory of a group
+constexpr int64_t kMaxGroup = 512;                     // queries that share a block: preparing it then costs little
+constexpr int64_t kGroupBytes = int64_t{16} << 20;     // scratch memory of a group
 constexpr int64_t kWordsPerThread = int64_t{1} << 20;  // word pairs that repay starting a thread: 0.1 to 0.3 ms
 constexpr int64_t kWordsPerItem = int64_t{1} << 19;
 constexpr int64_t kItemsPerThread = 4;               // so that a slow thread leaves work to the others
+constexpr int64_t kBlocksPerCeiling = 32;            // between two looks at what other parts have proved
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-struct FreeAligned {
-  void operator()(uint64_t* p) const { std::free(p); }
-};
-using TileBuffer = std::unique_ptr<uint64_t, FreeAligned>;
+// Uninitialised memory from a cache line on.
+template <typename T>
+class LineMemory {
+ public:
+  explicit LineMemory(int64_t size) {
+    const size_t bytes = static_cast<size_t>(ceil_div(std::max<int64_t>(size, 1) * int64_t{sizeof(T)}, 64) * 64);
+    memory_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  T* data() { return memory_.get(); }
 
-TileBuffer make_tile(int words) {
-  void* memory = std::aligned_alloc(64, sizeof(uint64_t) * kTileCodes * words);
-  if (memory == nullptr) throw std::bad_alloc();
-  return TileBuffer(static_cast<uint64_t*>(memory));
-}
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> memory_;
+};
 
 // Bit j % 64 of out[j / 64] = whether code first + j exists and is allowed.
 void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint64_t* out) {
-  constexpr int kWords = kTileCodes / 64;
   if (search.allow == nullptr) {
-    std::fill(out, out + kWords, ~uint64_t{0});
+    first_bits(count, out);
   } else {
     uint8_t bytes[kTileCodes / 8] = {};
     std::memcpy(bytes, search.allow + first / 8, static_cast<size_t>(ceil_div(count, 8)));
-    for (int w = 0; w < kWords; ++w) {
+    first_bits(count, out);
+    for (int w = 0; w < kMaskWords; ++w) {
       uint64_t bits;
       std::memcpy(&bits, bytes + 8 * w, sizeof bits);
       bits = (bits >> 1 & 0x5555555555555555u) | (bits & 0x5555555555555555u) << 1;  // turn each byte round
       bits = (bits >> 2 & 0x3333333333333333u) | (bits & 0x3333333333333333u) << 2;
-      out[w] = (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
+      out[w] &= (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
     }
   }
-  for (int64_t w = count / 64; w < kWords; ++w)
-    out[w] &= w == count / 64 ? (uint64_t{1} << (count % 64)) - 1 : uint64_t{0};
 }
+
+// What one thread works with: a group of queries, a block, and the hits of one in the other.
+struct Worker {
+  Worker(const BlockKernel& kernel, int64_t group, int64_t bytes)
+      : words(group * padded_words(bytes)),
+        prepared(group * kernel.query_bytes(bytes)),
+        block(kernel.block_bytes(bytes) / 8),
+        near(kMaxParts * group),
+        masks(kMaxParts * group * kMaskWords),
+        limits(static_cast<size_t>(group)),
+        sinks(static_cast<size_t>(group)) {}
+
+  LineMemory<uint64_t> words;
+  LineMemory<uint8_t> prepared;
+  LineMemory<uint64_t> block;
+  LineMemory<uint16_t> near;
+  LineMemory<uint64_t> masks;
+  std::vector<int> limits;
+  std::vector<Sink*> sinks;
+};
 
 class Scan {
  public:
@@ -58,9 +84,8 @@ class Scan {
       : search_(search),
         plan_(plan),
         collector_(collector),
-        words_(words_of(search.bytes)),
-        kernel_(tile_scan(search.isa, words_)),
-        in_place_(search.bytes == 8 && reinterpret_cast<uintptr_t>(search.database) % alignof(uint64_t) == 0),
+        kernel_(*plan.kernel),
+        keys_of_(block_keys(search.isa)),
         unfinished_(new std::atomic<int64_t>[plan.groups]) {
     for (int64_t g = 0; g < plan.groups; ++g) unfinished_[g] = plan.parts;
   }
@@ -73,14 +98,12 @@ class Scan {
  private:
   void work(bool calling) {
     try {
-      TileBuffer tile = make_tile(words_);
-      std::vector<uint64_t> queries(static_cast<size_t>(plan_.group * words_));
-      std::vector<Sink*> sinks(static_cast<size_t>(plan_.group));
+      Worker worker(kernel_, plan_.group, search_.bytes);
       for (;;) {
         const int64_t item = next_.fetch_add(1);
         if (stop_ || item >= plan_.groups * plan_.parts) return;
         const int64_t group = item / plan_.parts, part = item % plan_.parts;
-        scan_item(group, part, calling, tile.get(), queries.data(), sinks.data());
+        scan_item(group, part, calling, worker);
         if (stop_) return;
         const int64_t first = group * plan_.group, last = std::min(first + plan_.group, search_.nq);
         for (int64_t q = first; q < last; ++q) collector_.finish(q, part);
@@ -93,44 +116,56 @@ class Scan {
     }
   }
 
-  void scan_item(int64_t group, int64_t part, bool calling, uint64_t* buffer, uint64_t* queries, Sink** sinks) {
+  void scan_item(int64_t group, int64_t part, bool calling, Worker& worker) {
     const int64_t first = group * plan_.group, n = std::min(plan_.group, search_.nq - first);
     const int64_t begin = part * plan_.part, end = std::min(begin + plan_.part, search_.nb);
-    for (int64_t q = 0; q < n; ++q) {
-      load_query(search_.queries + (first + q) * search_.bytes, search_.bytes, queries + q * words_);
-      sinks[q] = collector_.open(first + q, part, end - begin);
-    }
-    uint64_t allow[kTileCodes / 64];
+    load_queries(first, n, part, end - begin, worker);
+    uint64_t allow[kMaskWords];
+    int64_t blocks = 0;
     for (int64_t start = begin; start < end; start += kTileCodes) {
-      if (calling) poll(n * words_ * kTileCodes);
+      if (calling) poll(n * words_of(search_.bytes) * kTileCodes);
       if (stop_.load(std::memory_order_relaxed)) return;
+      if (plan_.parts > 1 && ++blocks % kBlocksPerCeiling == 0)
+        for (int64_t q = 0; q < n; ++q) refresh(q, worker);
       const int64_t count = std::min(kTileCodes, end - start);
-      const bool masked = search_.allow != nullptr || count < kTileCodes;
-      if (masked) load_allow(search_, start, count, allow);
-      if (masked && std::all_of(allow, allow + kTileCodes / 64, [](uint64_t bits) { return bits == 0; })) continue;
-      scan_codes(start, count, masked ? allow : nullptr, n, buffer, queries, sinks);
+      load_allow(search_, start, count, allow);
+      if (std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
+      scan_block(start, count, allow, n, worker);
     }
   }
 
-  void scan_codes(int64_t start, int64_t count, const uint64_t* allow, int64_t n, uint64_t* buffer,
-                  const uint64_t* queries, Sink** sinks) const {
-    uint64_t keys[kTileCodes + kKeySlack];
-    const uint8_t* codes = search_.database + start * search_.bytes;
-    const RowScan rows = count == kTileCodes ? row_scan(search_.isa, search_.bytes, n) : nullptr;
-    const uint64_t* tile = rows ? nullptr : load(codes, count, buffer);
+  void load_queries(int64_t first, int64_t n, int64_t part, int64_t codes, Worker& worker) {
+    const int64_t words = padded_words(search_.bytes), bytes = kernel_.query_bytes(search_.bytes);
+    std::fill(worker.words.data(), worker.words.data() + n * words, uint64_t{0});
     for (int64_t q = 0; q < n; ++q) {
-      const uint64_t* query = queries + q * words_;
-      const int limit = sinks[q]->limit();
-      const int found = rows ? rows(query, codes, search_.bytes, allow, limit, start, keys)
-                             : kernel_(query, tile, words_, allow, limit, start, keys);
-      if (found != 0) sinks[q]->take(keys, found);
+      load_query(search_.queries + (first + q) * search_.bytes, search_.bytes, worker.words.data() + q * words);
+      kernel_.prepare(worker.words.data() + q * words, search_.bytes, worker.prepared.data() + q * bytes);
+      worker.sinks[q] = collector_.open(first + q, part, codes);
+      worker.limits[q] = -1;  // so that refresh takes the first one
+      refresh(q, worker);
     }
   }
 
-  const uint64_t* load(const uint8_t* codes, int64_t count, uint64_t* buffer) const {
-    if (in_place_ && count == kTileCodes) return reinterpret_cast<const uint64_t*>(codes);
-    load_tile(codes, count, search_.bytes, buffer);
-    return buffer;
+  // The kernel works with limits of some time ago: only ever too large, which the sinks see to.
+  void refresh(int64_t q, Worker& worker) const {
+    const int limit = worker.sinks[q]->limit();
+    if (limit == worker.limits[q]) return;
+    worker.limits[q] = limit;
+    kernel_.set_limit(limit, search_.bytes, worker.prepared.data() + q * kernel_.query_bytes(search_.bytes));
+  }
+
+  void scan_block(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
+    Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr};
+    block.loaded = kernel_.load(block.codes, count, search_.bytes, worker.block.data());
+    const QueryGroup queries{n, worker.words.data(), worker.limits.data(), worker.prepared.data()};
+    const int64_t found = kernel_.scan(queries, block, worker.near.data(), worker.masks.data());
+    uint64_t keys[kTileCodes + kKeySlack];
+    for (int64_t i = 0; i < found; ++i) {
+      const int64_t q = worker.near.data()[i];
+      const uint64_t* query = worker.words.data() + q * padded_words(search_.bytes);
+      worker.sinks[q]->take(keys, keys_of_(query, block, worker.masks.data() + i * kMaskWords, start, keys));
+      refresh(q, worker);
+    }
   }
 
   void poll(int64_t words) {
@@ -149,9 +184,8 @@ class Scan {
   const HammingSearch& search_;
   const ScanPlan& plan_;
   Collector& collector_;
-  const int words_;
-  const TileScan kernel_;
-  const bool in_place_;
+  const BlockKernel& kernel_;
+  const BlockKeys keys_of_;
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // parts of each group
   std::atomic<int64_t> next_{0};
   std::atomic<bool> stop_{false};
@@ -173,6 +207,7 @@ ScanPlan plan_scan(const HammingSearch& search, int64_t query_bytes) {
   plan.part = ceil_div(ceil_div(search.nb, parts), kTileCodes) * kTileCodes;
   plan.parts = ceil_div(search.nb, plan.part);
   plan.threads = std::min(plan.threads, plan.groups * plan.parts);
+  plan.kernel = search.kernel ? search.kernel : &choose_block_kernel(search.isa, search.bytes, plan.group);
   return plan;
 }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "cpu/hamming_block.h"
 #include "hamming.h"
 
 namespace fasthash {
@@ -33,12 +34,13 @@ class Collector {
   virtual void close(int64_t query) = 0;                 // and now all parts are finished
 };
 
-// Work items are (group of queries, part of the database); a tile is loaded once for all queries of a group.
+// Work items are (group of queries, part of the database); a block is prepared once for all queries of a group.
 struct ScanPlan {
   int64_t group;  // queries
   int64_t groups;
   int64_t part;  // codes, a multiple of kTileCodes
   int64_t parts;
+  const BlockKernel* kernel;
   int64_t threads;  // at most those of the search: little work does not repay starting them
 };
 

@@ -3,38 +3,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/count_bits.h"
+#include "cpu/row_words.h"
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
 namespace fasthash {
 namespace {
-
-// Without a popcount instruction the builtin is a call; this form stays inline and the compiler vectorises it.
-inline uint64_t count_bits(uint64_t x) {
-#if defined(__aarch64__) || defined(__POPCNT__)
-  return static_cast<uint64_t>(__builtin_popcountll(x));
-#else
-  x -= (x >> 1) & 0x5555555555555555u;
-  x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-  return (x * 0x0101010101010101u) >> 56;
-#endif
-}
-
-inline uint64_t load_word(const uint8_t* from) {
-  uint64_t word;
-  std::memcpy(&word, from, sizeof word);
-  return word;
-}
-
-// The last `tail` bytes (1..7) of a code: never reads outside [code, code + bytes).
-inline uint64_t load_tail(const uint8_t* code, int64_t bytes, int tail) {
-  if (bytes >= 8) return load_word(code + bytes - 8) >> (8 * (8 - tail));
-  uint64_t word = 0;
-  for (int i = tail - 1; i >= 0; --i) word = word << 8 | code[i];
-  return word;
-}
 
 constexpr int64_t kLine = 8;      // words of a cache line
 constexpr int64_t kAhead = 4096;  // bytes to prefetch: one core alone does not keep the memory busy
@@ -87,24 +64,22 @@ void tile_distances_scalar(const uint64_t* query, const uint64_t* tile, int word
   }
 }
 
-int tile_scan_scalar(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
-                     int64_t first, uint64_t* keys) {
+bool tile_near_scalar(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
+                      uint64_t* mask) {
   const uint64_t bound = static_cast<uint64_t>(limit);
-  uint64_t sums[kBlock];
-  int found = 0;
+  uint64_t sums[kBlock], found[kTileCodes / kBlock], any = 0;
   for (int block = 0; block < kTileCodes / kBlock; ++block) {
-    const uint64_t allowed = allow ? allow[block] : ~uint64_t{0};
-    if (allowed == 0) continue;
+    found[block] = 0;
+    if (allow[block] == 0) continue;
     block_distances(query, tile + block * kBlock, words, sums);
     uint64_t nearer = 0;
     for (int j = 0; j < kBlock; ++j) nearer |= sums[j] - bound;  // the sign bit is set where a sum is below the bound
     if (nearer >> 63 == 0) continue;
-    for (int j = 0; j < kBlock; ++j) {
-      keys[found] = key_of(sums[j], first + block * kBlock + j);
-      found += static_cast<int>(sums[j] < bound) & static_cast<int>(allowed >> j & 1);
-    }
+    for (int j = 0; j < kBlock; ++j) found[block] |= (sums[j] - bound) >> 63 << j;
+    any |= found[block] &= allow[block];
   }
-  return found;
+  if (any != 0) std::copy(found, found + kTileCodes / kBlock, mask);
+  return any != 0;
 }
 
 }  // namespace
@@ -131,6 +106,14 @@ void load_query(const uint8_t* code, int64_t bytes, uint64_t* words) {
   if (tail != 0) words[whole] = load_tail(code, bytes, tail);
 }
 
+LoadTile tile_loader(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return load_tile_avx512;
+#endif
+  (void)isa;
+  return load_tile;
+}
+
 TileDistances tile_distances(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512) return tile_distances_avx512;
@@ -140,23 +123,13 @@ TileDistances tile_distances(Isa isa) {
   return tile_distances_scalar;
 }
 
-TileScan tile_scan(Isa isa, int words) {
+TileNear tile_near(Isa isa, int words) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return tile_scan_avx512(words);
-  if (isa == Isa::kAvx2) return tile_scan_avx2(words);
+  if (isa == Isa::kAvx512) return tile_near_avx512(words);
+  if (isa == Isa::kAvx2) return tile_near_avx2(words);
 #endif
   (void)isa, (void)words;
-  return tile_scan_scalar;
-}
-
-RowScan row_scan(Isa isa, int64_t bytes, int64_t queries) {
-#if defined(__x86_64__)
-  // Where the two meet was measured: a tile costs more to load the longer the codes are.
-  if (isa == Isa::kAvx512 && bytes > 16 && queries * 14 <= bytes) return row_scan_avx512;
-  if (isa == Isa::kAvx2 && bytes > 24 && queries == 1) return row_scan_avx2;
-#endif
-  (void)isa, (void)bytes, (void)queries;
-  return nullptr;
+  return tile_near_scalar;
 }
 
 }  // namespace fasthash

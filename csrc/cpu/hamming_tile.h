@@ -17,7 +17,9 @@ static inline int words_of(int64_t bytes) { return static_cast<int>((bytes + 7) 
 
 // tile: [words_of(bytes) * kTileCodes], 64-byte aligned; codes: [count, bytes] at any alignment, 0 <= count <=
 // kTileCodes.
-void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile);
+using LoadTile = void (*)(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile);
+LoadTile tile_loader(Isa isa);
+void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile);  // on any machine
 
 // words: [words_of(bytes)]; the last word is zero padded.
 void load_query(const uint8_t* code, int64_t bytes, uint64_t* words);
@@ -26,41 +28,28 @@ void load_query(const uint8_t* code, int64_t bytes, uint64_t* words);
 using TileDistances = void (*)(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out);
 TileDistances tile_distances(Isa isa);
 
-// A hit as one integer, so that hits compare by (distance, position): distances fit 16 bits, positions 48.
-constexpr int kDistanceShift = 48;
-static inline int distance_of(uint64_t key) { return static_cast<int>(key >> kDistanceShift); }
-static inline int64_t position_of(uint64_t key) {
-  return static_cast<int64_t>(key & ((uint64_t{1} << kDistanceShift) - 1));
-}
-static inline uint64_t key_of(uint64_t distance, int64_t position) {
-  return distance << kDistanceShift | static_cast<uint64_t>(position);
+// Bits 0 .. count - 1 of kTileCodes.
+static inline void first_bits(int64_t count, uint64_t* mask) {
+  for (int64_t w = 0; w < kTileCodes / 64; ++w) {
+    const int64_t left = count - 64 * w;
+    mask[w] = left >= 64 ? ~uint64_t{0} : left <= 0 ? 0 : (uint64_t{1} << left) - 1;
+  }
 }
 
-// Writes the keys of the codes nearer than `limit`, in ascending order of position, and returns how many there are.
+// Writes the mask of the allowed codes nearer than `limit`, bit j % 64 of word j / 64 for code j; false: none is, and
+// the mask is not written.
 //   tile   any tile; of one-word codes, the database itself at 8-byte alignment
-//   allow  [kTileCodes / 64] bit j % 64 of word j / 64 says whether code j counts; null: all do
-//   first  position of the tile's first code
-//   keys   [kTileCodes + kKeySlack]: vector stores may run past the last key
-constexpr int kKeySlack = 8;
-using TileScan = int (*)(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
-                         int64_t first, uint64_t* keys);
-TileScan tile_scan(Isa isa, int words);
-
-// The same on kTileCodes row-major codes where they lie: for few queries, which do not repay the loading of a tile.
-//   query  [8 * words_of(bytes)], zero padded      codes  [kTileCodes, bytes] at any alignment
-using RowScan = int (*)(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
-                        int64_t first, uint64_t* keys);
-RowScan row_scan(Isa isa, int64_t bytes, int64_t queries);  // null: load a tile
+//   allow  [kTileCodes / 64] likewise
+using TileNear = bool (*)(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
+                          uint64_t* mask);
+TileNear tile_near(Isa isa, int words);
 
 #if defined(__x86_64__)
+void load_tile_avx512(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile);
 void tile_distances_avx2(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out);
 void tile_distances_avx512(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out);
-TileScan tile_scan_avx2(int words);
-TileScan tile_scan_avx512(int words);
-int row_scan_avx2(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
-                  int64_t first, uint64_t* keys);
-int row_scan_avx512(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
-                    int64_t first, uint64_t* keys);
+TileNear tile_near_avx2(int words);
+TileNear tile_near_avx512(int words);
 #endif
 
 }  // namespace fasthash

@@ -39,66 +39,27 @@ inline void block_distances(const uint64_t* query, const uint64_t* codes, int wo
   }
 }
 
-// The keys of those of kCodes codes that are allowed and nearer than the limit.
-inline int emit(const uint64_t* sums, int limit, uint64_t allowed, int64_t first, uint64_t* keys) {
-  int found = 0;
-  for (int j = 0; j < kCodes; ++j) {
-    keys[found] = key_of(sums[j], first + j);
-    found += static_cast<int>(sums[j] < static_cast<uint64_t>(limit)) & static_cast<int>(allowed >> j & 1);
-  }
-  return found;
-}
-
 template <int kWords>
-int scan(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit, int64_t first,
-         uint64_t* keys) {
+bool near(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit, uint64_t* mask) {
   const __m256i bound = _mm256_set1_epi64x(limit);
-  alignas(32) uint64_t sums[kCodes];
-  __m256i vectors[kVectors];
-  int found = 0;
+  __m256i sums[kVectors];
+  uint64_t found[kTileCodes / 64] = {}, any = 0;
   for (int block = 0; block < kTileCodes / kCodes; ++block) {
-    const uint64_t allowed = allow ? allow[block / 4] >> (block % 4 * kCodes) : ~uint64_t{0};
-    if ((allowed & 0xffff) == 0) continue;
-    block_distances<kWords>(query, tile + block * kCodes, words, vectors);
-    const __m256i low = _mm256_min_epu32(_mm256_min_epu32(vectors[0], vectors[1]),  //
-                                         _mm256_min_epu32(vectors[2], vectors[3]));
+    const uint64_t allowed = allow[block / 4] >> (block % 4 * kCodes) & 0xffff;
+    if (allowed == 0) continue;
+    block_distances<kWords>(query, tile + block * kCodes, words, sums);
+    const __m256i low = _mm256_min_epu32(_mm256_min_epu32(sums[0], sums[1]), _mm256_min_epu32(sums[2], sums[3]));
     if (_mm256_movemask_epi8(_mm256_cmpgt_epi64(bound, low)) == 0) continue;
-    for (int v = 0; v < kVectors; ++v) _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 4 * v), vectors[v]);
-    found += emit(sums, limit, allowed, first + block * kCodes, keys + found);
-  }
-  return found;
-}
-
-// kBytes 0: the length is known at run time only.
-template <int kBytes>
-inline uint64_t row_distance(const uint64_t* query, const uint8_t* code, int64_t length) {
-  const int64_t bytes = kBytes ? kBytes : length;
-  uint64_t sum = 0, word;
-  int64_t b = 0;
-  for (; b + 8 <= bytes; b += 8) {
-    __builtin_memcpy(&word, code + b, sizeof word);
-    sum += static_cast<uint64_t>(_mm_popcnt_u64(query[b / 8] ^ word));
-  }
-  if (b == bytes) return sum;
-  __builtin_memcpy(&word, code + bytes - 8, sizeof word);  // the tail, with bytes before it that are shifted out
-  return sum + static_cast<uint64_t>(_mm_popcnt_u64(query[b / 8] ^ word >> (8 * (b + 8 - bytes))));
-}
-
-template <int kBytes>
-int scan_rows(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
-              int64_t first, uint64_t* keys) {
-  uint64_t sums[kCodes];
-  int found = 0;
-  for (int block = 0; block < kTileCodes / kCodes; ++block) {
-    const uint64_t allowed = allow ? allow[block / 4] >> (block % 4 * kCodes) : ~uint64_t{0};
-    uint64_t nearer = 0;  // the sign bit is set where a sum is below the limit
-    for (int j = 0; j < kCodes; ++j) {
-      sums[j] = row_distance<kBytes>(query, codes + (block * kCodes + j) * bytes, bytes);
-      nearer |= sums[j] - static_cast<uint64_t>(limit);
+    uint64_t nearer = 0;
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256d less = _mm256_castsi256_pd(_mm256_cmpgt_epi64(bound, sums[v]));
+      nearer |= static_cast<uint64_t>(_mm256_movemask_pd(less)) << (4 * v);
     }
-    if (nearer >> 63) found += emit(sums, limit, allowed, first + block * kCodes, keys + found);
+    any |= nearer &= allowed;
+    found[block / 4] |= nearer << (block % 4 * kCodes);
   }
-  return found;
+  if (any != 0) __builtin_memcpy(mask, found, sizeof found);
+  return any != 0;
 }
 
 }  // namespace
@@ -113,30 +74,18 @@ void tile_distances_avx2(const uint64_t* query, const uint64_t* tile, int words,
   }
 }
 
-int row_scan_avx2(const uint64_t* query, const uint8_t* codes, int64_t bytes, const uint64_t* allow, int limit,
-                  int64_t first, uint64_t* keys) {
-  switch (bytes) {
-    case 32:
-      return scan_rows<32>(query, codes, bytes, allow, limit, first, keys);
-    case 64:
-      return scan_rows<64>(query, codes, bytes, allow, limit, first, keys);
-    default:
-      return scan_rows<0>(query, codes, bytes, allow, limit, first, keys);
-  }
-}
-
-TileScan tile_scan_avx2(int words) {
+TileNear tile_near_avx2(int words) {
   switch (words) {
     case 1:
-      return scan<1>;
+      return near<1>;
     case 2:
-      return scan<2>;
+      return near<2>;
     case 3:
-      return scan<3>;
+      return near<3>;
     case 4:
-      return scan<4>;
+      return near<4>;
     default:
-      return scan<0>;
+      return near<0>;
   }
 }
 

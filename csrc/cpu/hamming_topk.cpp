@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "cpu/hamming_scan.h"
-#include "cpu/hamming_tile.h"
 
 namespace fasthash {
 namespace {
@@ -13,10 +12,11 @@ namespace {
 // smaller id by themselves.
 class TopK final : public Sink {
  public:
-  // codes: an upper bound of how many can arrive. ceiling: shared by all parts of this query, or null.
-  TopK(int64_t k, int64_t codes, int bits, std::atomic<int>* ceiling)
+  // codes: an upper bound of how many can arrive. limit: none at this distance or beyond is wanted. ceiling: shared by
+  // all parts of this query, or null.
+  TopK(int64_t k, int64_t codes, int bits, int limit, std::atomic<int>* ceiling)
       : k_(k), capacity_(capacity(k, codes)), accepted_(new uint64_t[capacity_]), counts_(bits + 1, 0) {
-    limit_ = bits + 1;
+    limit_ = limit;
     ceiling_ = ceiling;
   }
 
@@ -103,6 +103,7 @@ class TopKCollector final : public Collector {
       : k_(k),
         parts_(parts),
         bits_(static_cast<int>(search.bytes * 8)),
+        limits_(search.limits),
         distances_(distances),
         ids_(ids),
         sinks_(static_cast<size_t>(search.nq * parts)),
@@ -112,7 +113,7 @@ class TopKCollector final : public Collector {
 
   Sink* open(int64_t query, int64_t part, int64_t codes) override {
     auto& sink = sinks_[query * parts_ + part];
-    sink = std::make_unique<TopK>(k_, codes, bits_, parts_ > 1 ? &ceilings_[query] : nullptr);
+    sink = std::make_unique<TopK>(k_, codes, bits_, limit(query), parts_ > 1 ? &ceilings_[query] : nullptr);
     return sink.get();
   }
 
@@ -127,7 +128,7 @@ class TopKCollector final : public Collector {
     } else {
       int64_t codes = 0;
       for (auto sink = first; sink != first + parts_; ++sink) codes += (*sink)->size();
-      TopK merged(k_, codes, bits_, nullptr);
+      TopK merged(k_, codes, bits_, limit(query), nullptr);
       for (auto sink = first; sink != first + parts_; ++sink)  // in order of position, as take() wants it
         for (int64_t i = 0; i < (*sink)->size(); i += kTileCodes)
           merged.take((*sink)->data() + i, std::min(kTileCodes, (*sink)->size() - i));
@@ -137,8 +138,11 @@ class TopKCollector final : public Collector {
   }
 
  private:
+  int limit(int64_t query) const { return limits_ ? std::min(limits_[query], bits_ + 1) : bits_ + 1; }
+
   const int64_t k_, parts_;
   const int bits_;
+  const int32_t* const limits_;
   int32_t* distances_;
   int64_t* ids_;
   std::vector<std::unique_ptr<TopK>> sinks_;  // [nq, parts]

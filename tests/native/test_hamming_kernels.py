@@ -26,13 +26,31 @@ def brute_force(queries, database, k, allow=None):
     return distances, np.where(distances == NONE, -1, np.pad(order, gap))
 
 
-def native_topk(queries, database, k, isa, threads=1):
+def native_search(queries, database, isa, kernel="", threads=1, allow=None):
+    """The native description of a search; the arrays must outlive it."""
+    mask = 0 if allow is None else allow.ctypes.data
+    shape = (queries.ctypes.data, len(queries), database.ctypes.data, len(database), database.shape[1])
+    return _native.load().HammingSearch(*shape, mask, threads, isa, kernel)
+
+
+def native_topk(queries, database, k, isa, **options):
     distances, ids = np.full((len(queries), k), -7, np.int32), np.full((len(queries), k), -7, np.int64)
-    _native.load().hamming_topk(
-        queries.ctypes.data, len(queries), database.ctypes.data, len(database), database.shape[1], 0, threads, isa,
-        k, distances.ctypes.data, ids.ctypes.data,
-    )  # fmt: skip
+    search = native_search(queries, database, isa, **options)
+    _native.load().hamming_topk(search, k, distances.ctypes.data, ids.ctypes.data)
     return distances, ids
+
+
+def native_range(queries, database, radius, isa, **options):
+    hits = _native.load().hamming_range(native_search(queries, database, isa, **options), radius)
+    lims = np.empty(len(queries) + 1, np.int64)
+    hits.lims(lims.ctypes.data)
+    distances, ids = np.empty(lims[-1], np.int32), np.empty(lims[-1], np.int64)
+    hits.take(distances.ctypes.data, ids.ctypes.data)
+    return lims, distances, ids
+
+
+every_isa = pytest.mark.parametrize("isa", range(len(_native.isa_names())), ids=_native.isa_names())
+every_kernel = pytest.mark.parametrize("kernel", _native.load().hamming_kernels)
 
 
 @pytest.fixture
@@ -60,9 +78,10 @@ def guarded():
         assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(len(area)), 3) == 0
 
 
-@pytest.mark.parametrize("isa", range(len(_native.isa_names())))
+@every_isa
+@every_kernel
 @pytest.mark.parametrize("nbytes", [1, 2, 3, 7, 8, 9, 16, 25, 32, 37, 64, 65, 128, 130, 512])
-def test_nothing_outside_the_codes_is_read(isa, nbytes, guarded):
+def test_nothing_outside_the_codes_is_read(isa, kernel, nbytes, guarded):
     rng = np.random.default_rng(nbytes)
     codes = rng.integers(0, 256, (1030, nbytes), dtype=np.uint8)
     queries = rng.integers(0, 256, (9, nbytes), dtype=np.uint8)
@@ -71,9 +90,66 @@ def test_nothing_outside_the_codes_is_read(isa, nbytes, guarded):
         for at_end in (False, True):
             database, few, many = (guarded(x, at_end) for x in (codes[:n], queries[:1], queries))
             for group in (few, many):
-                distances, ids = native_topk(group, database, 5, isa)
+                distances, ids = native_topk(group, database, 5, isa, kernel=kernel)
                 np.testing.assert_array_equal(distances, want[0][: len(group)])
                 np.testing.assert_array_equal(ids, want[1][: len(group)])
+
+
+@every_isa
+@every_kernel
+@pytest.mark.parametrize("nbytes", [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 31, 32, 40, 64, 67, 100, 128, 256, 511, 512])
+def test_every_kernel_agrees_with_brute_force_at_every_shape(isa, kernel, nbytes):
+    rng = np.random.default_rng(nbytes)
+    for nb in (1, 63, 65, 511, 513, 1200):
+        database = rng.integers(0, 256, (nb, nbytes), dtype=np.uint8)
+        database[nb // 2 :] = database[rng.integers(0, max(nb // 2, 1), nb - nb // 2)]  # ties
+        queries = np.concatenate([database[:2], rng.integers(0, 256, (3, nbytes), dtype=np.uint8)])
+        for share in (1.0, 0.3, 0.0):
+            allowed = rng.random(nb) < share
+            mask = None if share == 1 else np.packbits(allowed)
+            for k in (1, 7, nb + 3):
+                got = native_topk(queries, database, k, isa, kernel=kernel, allow=mask)
+                want = brute_force(queries, database, k, None if share == 1 else allowed)
+                np.testing.assert_array_equal(got[0], want[0])
+                np.testing.assert_array_equal(got[1], want[1])
+
+
+@every_isa
+@every_kernel
+@pytest.mark.parametrize("nbytes", [1, 3, 4, 7, 8, 11, 16, 32, 37, 64])
+def test_every_kernel_at_every_limit(isa, kernel, nbytes):
+    """All radii, on codes at all distances from the queries: codes of j set bits, and their complements."""
+    rng = np.random.default_rng(nbytes)
+    bits = 8 * nbytes
+    ones = np.arange(bits)[rng.permutation(bits)] < np.arange(bits + 1)[:, None]
+    database = np.packbits(ones[rng.permutation(bits + 1)], axis=1)
+    queries = np.concatenate([np.zeros((1, nbytes), np.uint8), np.full((1, nbytes), 255, np.uint8), database[:1]])
+    full = np.bitwise_count(queries[:, None] ^ database[None]).sum(axis=2, dtype=np.int64)
+    for radius in range(bits + 1):
+        lims, distances, ids = native_range(queries, database, radius, isa, kernel=kernel)
+        for q, row in enumerate(full):
+            order = np.lexsort((np.arange(len(row)), row))
+            want = order[row[order] <= radius]
+            np.testing.assert_array_equal(ids[lims[q] : lims[q + 1]], want)
+            np.testing.assert_array_equal(distances[lims[q] : lims[q + 1]], row[want])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_queries_share_a_group_and_parts_share_their_limits(threads):
+    rng = np.random.default_rng(threads)
+    database = rng.integers(0, 256, (40_000, 8), dtype=np.uint8)
+    queries = rng.integers(0, 256, (530, 8), dtype=np.uint8)  # more than one group
+    want = brute_force(queries[[0, 255, 511, 512, 529]], database, 20)
+    for kernel in _native.load().hamming_kernels:
+        distances, ids = native_topk(queries, database, 20, len(_native.isa_names()) - 1, kernel=kernel, threads=threads)
+        np.testing.assert_array_equal(distances[[0, 255, 511, 512, 529]], want[0])
+        np.testing.assert_array_equal(ids[[0, 255, 511, 512, 529]], want[1])
+
+
+def test_an_unknown_kernel_is_refused():
+    codes = np.zeros((1, 8), np.uint8)
+    with pytest.raises(ValueError, match="no such Hamming kernel: fastest"):
+        native_topk(codes, codes, 1, 0, kernel="fastest")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -91,10 +167,8 @@ def test_an_exception_of_a_signal_handler_ends_a_long_search(threads):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(Stop):
-            _native.load().hamming_topk(
-                queries.ctypes.data, len(queries), database.ctypes.data, len(database), 8, 0, threads, 0,
-                1, distances.ctypes.data, ids.ctypes.data,
-            )  # fmt: skip
+            search = native_search(queries, database, 0, threads=threads)
+            _native.load().hamming_topk(search, 1, distances.ctypes.data, ids.ctypes.data)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -115,7 +189,7 @@ def emulated(tmp_path_factory):
     functions.hamming_topk_scratch.restype = ctypes.c_int64
     size = ctypes.c_int64
 
-    def topk(queries, database, k, allow=None):
+    def topk(queries, database, k, allow=None, bits=None):
         (nq, nbytes), nb = queries.shape, len(database)
         scratch = functions.hamming_topk_scratch(size(nq), size(nb), size(nbytes), size(k))
         memory = np.random.default_rng(0).integers(0, 256, scratch + 64, dtype=np.uint8)
@@ -125,7 +199,7 @@ def emulated(tmp_path_factory):
         pointers = [None if x is None else ctypes.c_void_p(x.ctypes.data) for x in (mask, distances, ids, memory)]
         error = functions.hamming_topk(
             ctypes.c_void_p(queries.ctypes.data), size(nq), ctypes.c_void_p(database.ctypes.data), size(nb),
-            size(nbytes), pointers[0], size(k), *pointers[1:], size(scratch),
+            size(nbytes), ctypes.c_int(bits or 8 * nbytes), pointers[0], size(k), *pointers[1:], size(scratch),
         )  # fmt: skip
         assert error is None, error
         assert (memory[scratch:] == untouched).all()
@@ -162,6 +236,16 @@ def test_cuda_kernels_take_unaligned_codes(emulated):
     raw = rng.integers(0, 256, 8 * 600 + 1, dtype=np.uint8)
     database, queries = raw[1:].reshape(600, 8), rng.integers(0, 256, (2, 8), dtype=np.uint8)
     got, want = emulated(queries, database, 7), brute_force(queries, database, 7)
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_array_equal(got[1], want[1])
+
+
+@pytest.mark.parametrize("bits", [1, 13, 31, 32, 60])
+def test_cuda_kernels_ignore_padding_bits(emulated, bits):
+    rng = np.random.default_rng(bits)
+    raw = [rng.integers(0, 256, (n, (bits + 7) // 8), dtype=np.uint8) for n in (3, 900)]
+    clean = [np.packbits(np.unpackbits(x, axis=1, count=bits), axis=1) for x in raw]
+    got, want = emulated(*raw, 20, bits=bits), brute_force(*clean, 20)
     np.testing.assert_array_equal(got[0], want[0])
     np.testing.assert_array_equal(got[1], want[1])
 
