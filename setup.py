@@ -7,7 +7,8 @@ Environment:
     MAX_JOBS              parallel compile jobs; default: the number of cores
 
 One binary holds every CPU instruction set: files named ``*_avx2.cpp`` and ``*_avx512.cpp`` are compiled with those
-flags and chosen at run time. The CUDA runtime is linked statically, so the same wheel imports without a driver.
+flags on x86-64, ``*_neon.cpp`` on 64-bit Arm, and chosen at run time. The CUDA runtime is linked statically, so the
+same wheel imports without a driver.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ ISA_FLAGS = {
         "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vpopcntdq", "-mavx512vbmi", "-mgfni",
         "-mavx2", "-mfma", "-mbmi2", "-mpopcnt",
     ],
+    "_neon.cpp": [],
 }  # fmt: skip
+MACHINES = {"_avx2.cpp": ("x86_64", "amd64"), "_avx512.cpp": ("x86_64", "amd64"), "_neon.cpp": ("aarch64", "arm64")}
 
 
 class Cuda(NamedTuple):
@@ -46,8 +49,12 @@ class Cuda(NamedTuple):
     archs: list[str]
 
 
-def is_x86() -> bool:
-    return platform.machine().lower() in ("x86_64", "amd64")
+def isa_flags(source: Path) -> list[str] | None:
+    """What the name of a C++ file asks for; None: it is not for this machine."""
+    for suffix, flags in ISA_FLAGS.items():
+        if source.name.endswith(suffix):
+            return flags if platform.machine().lower() in MACHINES[suffix] else None
+    return []
 
 
 def cuda_home() -> Path | None:
@@ -169,24 +176,26 @@ def sh(*words: str | Path) -> str:
     return shlex.join(str(word) for word in words).replace("$", "$$")
 
 
-def compile_flags(cuda: Cuda | None, why_no_cuda: str) -> tuple[list[str], list[str]]:
-    """The flags of every C++ file and of every CUDA file."""
+def compile_flags(cuda: Cuda | None, why_no_cuda: str) -> tuple[list[str], list[str], list[str]]:
+    """The flags of every C++ file, those that csrc/bindings has besides, and the flags of every CUDA file.
+
+    What was found of CUDA is told to the bindings alone: it would otherwise recompile everything when it changes."""
     import pybind11
 
     includes = [ROOT / "csrc", pybind11.get_include(), sysconfig.get_path("include")]
     flags = [*CXX_FLAGS, *(f"-I{path}" for path in includes)]
     if cuda is None:
-        return [*flags, f"-DFASTHASH_NO_CUDA_REASON={c_string(why_no_cuda)}"], []
+        return flags, [f"-DFASTHASH_NO_CUDA_REASON={c_string(why_no_cuda)}"], []
     archs = c_string(";".join(cuda.archs))
-    flags += ["-DFASTHASH_WITH_CUDA", f"-I{cuda.home / 'include'}", f"-DFASTHASH_CUDA_ARCHS={archs}"]
+    told = ["-DFASTHASH_WITH_CUDA", f"-I{cuda.home / 'include'}", f"-DFASTHASH_CUDA_ARCHS={archs}"]
     nvcc_flags = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart", "static", "-lineinfo"]
-    return flags, [*nvcc_flags, f"-I{ROOT / 'csrc'}", *gencode(cuda.archs)]
+    return flags, told, [*nvcc_flags, f"-I{ROOT / 'csrc'}", *gencode(cuda.archs)]
 
 
 def ninja_file(build: Path, target: Path, cuda: Cuda | None, why_no_cuda: str) -> str:
     """The text of build.ninja: every source of csrc/ to an object in build, the objects to target."""
     cxx = os.environ.get("CXX", "c++")  # a command line: "ccache g++" is meant as two words
-    flags, nvcc_flags = compile_flags(cuda, why_no_cuda)
+    flags, told, nvcc_flags = compile_flags(cuda, why_no_cuda)
     lines = ["ninja_required_version = 1.8", "rule cxx", f"  command = {cxx} -MMD -MF $out.d $flags -c $in -o $out"]
     lines += ["  depfile = $out.d", "  deps = gcc"]
     if cuda:
@@ -194,11 +203,13 @@ def ninja_file(build: Path, target: Path, cuda: Cuda | None, why_no_cuda: str) -
         lines += ["  depfile = $out.d", "  deps = gcc"]
     objects = []
     for source in sorted([*(ROOT / "csrc").rglob("*.cpp"), *((ROOT / "csrc").rglob("*.cu") if cuda else [])]):
-        isa = next((extra for suffix, extra in ISA_FLAGS.items() if source.name.endswith(suffix)), [])
-        if isa and not is_x86():
+        isa = isa_flags(source)
+        if isa is None:
             continue
         obj = build / (str(source.relative_to(ROOT / "csrc")).replace(os.sep, "_") + ".o")
         used = nvcc_flags if source.suffix == ".cu" else [*flags, *isa]
+        if source.parent.name == "bindings":
+            used = [*used, *told]
         lines.append(f"build {q(obj)}: {'nvcc' if source.suffix == '.cu' else 'cxx'} {q(source)}")
         lines.append(f"  flags = {sh(*used)}")
         objects.append(obj)

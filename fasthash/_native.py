@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ISAS = ("scalar", "avx2", "avx512")  # in the order of csrc/cpu/isa.h
+ISAS = ("scalar", "avx2", "avx512", "neon")  # in the order of csrc/cpu/isa.h
 
 _module: ModuleType | None = None
 _reason: str | None = None
@@ -47,7 +47,8 @@ def reason() -> str | None:
 
 def isa_names() -> tuple[str, ...]:
     """The CPU instruction sets that can run here, slowest first."""
-    return ISAS[: load().best_isa() + 1]
+    best = ISAS[load().best_isa()]
+    return ("scalar", "neon") if best == "neon" else ISAS[: ISAS.index(best) + 1]
 
 
 def isa() -> int:
@@ -55,10 +56,10 @@ def isa() -> int:
     name = _forced_isa or os.environ.get("FASTHASH_ISA") or None
     names = isa_names()
     if name is None:
-        return len(names) - 1
+        return ISAS.index(names[-1])
     if name not in names:
         raise ValueError(f"FASTHASH_ISA: expected one of {', '.join(names)} on this machine, got {name!r}")
-    return names.index(name)
+    return ISAS.index(name)
 
 
 @contextmanager

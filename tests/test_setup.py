@@ -145,9 +145,9 @@ def test_a_reason_reaches_the_module_as_it_is(module, tmp_path):
     reason = 'nvcc said: ‘bad "arch" \\u99\\’ $HOME `x`\t%d'
     source = tmp_path / "reason.cpp"
     source.write_text("#include <cstdio>\nint main() { fputs(FASTHASH_NO_CUDA_REASON, stdout); }\n")
-    flags, _ = module.compile_flags(None, reason)
+    _, told, _ = module.compile_flags(None, reason)
     build = tmp_path / "build.ninja"
-    build.write_text(f"rule cxx\n  command = c++ {module.sh(flags[-1])} $in -o $out\nbuild reason: cxx reason.cpp\n")
+    build.write_text(f"rule cxx\n  command = c++ {module.sh(told[-1])} $in -o $out\nbuild reason: cxx reason.cpp\n")
     subprocess.run([sys.executable, "-m", "ninja", "-C", str(tmp_path)], check=True, capture_output=True)
     assert subprocess.run([tmp_path / "reason"], capture_output=True).stdout.decode() == reason
 

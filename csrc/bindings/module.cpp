@@ -10,7 +10,7 @@
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of fasthash; fasthash/_native.py is the only caller.";
-  m.def("best_isa", [] { return static_cast<int>(fasthash::best_isa()); }, "0 scalar, 1 AVX2, 2 AVX-512");
+  m.def("best_isa", [] { return static_cast<int>(fasthash::best_isa()); }, "csrc/cpu/isa.h");
   m.attr("cuda_archs") = FASTHASH_CUDA_ARCHS;
   m.attr("no_cuda_reason") = FASTHASH_NO_CUDA_REASON;
   m.attr("compiler") = __VERSION__;

@@ -57,6 +57,9 @@ const Kernels& kernels_of(Isa isa) {
   static const Kernels avx2 = make_kernels<Isa::kAvx2>(scan_rows_avx2, load_sliced_avx2, scan_sliced_avx2);
   if (isa == Isa::kAvx512) return avx512;
   if (isa == Isa::kAvx2) return avx2;
+#elif defined(__aarch64__)
+  static const Kernels neon = make_kernels<Isa::kNeon>(scan_rows_scalar, load_sliced_neon, scan_sliced_neon);
+  if (isa == Isa::kNeon) return neon;
 #endif
   (void)isa;
   static const Kernels scalar = make_kernels<Isa::kScalar>(scan_rows_scalar, load_sliced_scalar, scan_sliced_scalar);

@@ -85,13 +85,7 @@ void set_limit_sliced(int limit, int64_t bytes, uint8_t* prepared) {
 }
 
 const uint64_t* load_sliced_scalar(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* scratch) {
-  const Scratch memory = scratch_of(scratch, bytes);
-  load_tile(codes, count, bytes, memory.tile);
-  for (int part = 0; part < kParts; ++part) {
-    slice_part(memory.tile, words_of(bytes), part, memory.slices);
-    build_tables(memory.slices, 8 * bytes, memory.tables + part * part_tables(bytes));
-  }
-  return scratch;
+  return load_parts(codes, count, bytes, scratch);
 }
 
 int64_t scan_sliced_scalar(const QueryGroup& queries, const Block& block, uint16_t* near, uint64_t* masks) {

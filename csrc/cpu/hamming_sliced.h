@@ -51,6 +51,8 @@ FASTHASH_SLICED_KERNEL(scalar);
 #if defined(__x86_64__)
 FASTHASH_SLICED_KERNEL(avx2);
 FASTHASH_SLICED_KERNEL(avx512);
+#elif defined(__aarch64__)
+FASTHASH_SLICED_KERNEL(neon);
 #endif
 #undef FASTHASH_SLICED_KERNEL
 

@@ -169,3 +169,16 @@ inline Scratch scratch_of(uint64_t* scratch, int64_t bytes) {
   Lanes* slices = tables + kParts * part_tables(bytes);
   return {tables, slices, scratch + kTileCodes / 64 * (part_tables(bytes) + 64 * words_of(bytes))};
 }
+
+// slices[b] = bit b of the codes of one part of a word-major tile; each instruction set has its own.
+void slice_part(const uint64_t* tile, int words, int part, Lanes* slices);
+
+[[maybe_unused]] const uint64_t* load_parts(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* scratch) {
+  const Scratch memory = scratch_of(scratch, bytes);
+  load_tile(codes, count, bytes, memory.tile);
+  for (int part = 0; part < kParts; ++part) {
+    slice_part(memory.tile, words_of(bytes), part, memory.slices);
+    build_tables(memory.slices, 8 * bytes, memory.tables + part * part_tables(bytes));
+  }
+  return scratch;
+}

@@ -102,7 +102,7 @@ void slice_rows(const uint8_t* codes, Lanes* slices) {
   slice_words<kWords>(of_eight, slices);
 }
 
-void slice_tile(const uint64_t* tile, int words, Lanes* slices) {
+void slice_part(const uint64_t* tile, int words, int, Lanes* slices) {
   for (int w = 0; w < words; ++w) {
     const auto of_eight = [&](int g, __m512i* word) { *word = _mm512_load_si512(tile + w * kTileCodes + 8 * g); };
     slice_words<1>(of_eight, slices + 64 * w);
@@ -123,7 +123,7 @@ const uint64_t* load_sliced_avx512(const uint8_t* codes, int64_t count, int64_t 
     slice_rows<8>(codes, memory.slices);
   } else {
     load_tile_avx512(codes, count, bytes, memory.tile);
-    slice_tile(memory.tile, words_of(bytes), memory.slices);
+    slice_part(memory.tile, words_of(bytes), 0, memory.slices);
   }
   build_tables(memory.slices, 8 * bytes, memory.tables);
   return scratch;

@@ -118,6 +118,8 @@ TileDistances tile_distances(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512) return tile_distances_avx512;
   if (isa == Isa::kAvx2) return tile_distances_avx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon) return tile_distances_neon;
 #endif
   (void)isa;
   return tile_distances_scalar;
@@ -127,6 +129,8 @@ TileNear tile_near(Isa isa, int words) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512) return tile_near_avx512(words);
   if (isa == Isa::kAvx2) return tile_near_avx2(words);
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon) return tile_near_neon;
 #endif
   (void)isa, (void)words;
   return tile_near_scalar;

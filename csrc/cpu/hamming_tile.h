@@ -50,6 +50,10 @@ void tile_distances_avx2(const uint64_t* query, const uint64_t* tile, int words,
 void tile_distances_avx512(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out);
 TileNear tile_near_avx2(int words);
 TileNear tile_near_avx512(int words);
+#elif defined(__aarch64__)
+void tile_distances_neon(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out);
+bool tile_near_neon(const uint64_t* query, const uint64_t* tile, int words, const uint64_t* allow, int limit,
+                    uint64_t* mask);
 #endif
 
 }  // namespace fasthash

@@ -16,6 +16,8 @@ Isa best_isa() {
     return avx512 ? Isa::kAvx512 : Isa::kAvx2;
   }();
   return best;
+#elif defined(__aarch64__)
+  return Isa::kNeon;
 #else
   return Isa::kScalar;
 #endif
