@@ -31,9 +31,10 @@ struct HammingSearch {
 };
 
 // distances, ids: [nq, k], rows filled up with (kNoDistance, kNoId). False: interrupted, the outputs are incomplete.
-// Scratch memory while k is below a million, at most: 16 MiB a thread for the queries in flight. Where there are few
-// queries the database is cut into parts and each keeps its k nearest (8 bytes a code) until all parts of the query are
-// done, about 32 MiB a thread, and finishing and merging them 24 MiB more. A larger k takes more in proportion.
+// Scratch memory of a thread while k is below a million, at most: 16 MiB for the queries in flight and 2.6 KiB for each
+// byte of a code (1.3 MiB for the longest). Where there are few queries the database is cut into parts and each keeps its
+// k nearest (8 bytes a code) until all parts of the query are done, about 32 MiB a thread, and finishing and merging them
+// 24 MiB more. A larger k takes more in proportion.
 bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids);
 
 // The codes at distance <= radius of each query. One 8-byte key a hit: how many there are is known only afterwards.

@@ -42,19 +42,18 @@ class LineMemory {
 
 // Bit j % 64 of out[j / 64] = whether code first + j exists and is allowed.
 void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint64_t* out) {
-  if (search.allow == nullptr) {
-    first_bits(count, out);
-  } else {
-    uint8_t bytes[kTileCodes / 8] = {};
-    std::memcpy(bytes, search.allow + first / 8, static_cast<size_t>(ceil_div(count, 8)));
-    first_bits(count, out);
-    for (int w = 0; w < kMaskWords; ++w) {
-      uint64_t bits;
-      std::memcpy(&bits, bytes + 8 * w, sizeof bits);
-      bits = (bits >> 1 & 0x5555555555555555u) | (bits & 0x5555555555555555u) << 1;  // turn each byte round
-      bits = (bits >> 2 & 0x3333333333333333u) | (bits & 0x3333333333333333u) << 2;
-      out[w] &= (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
-    }
+  first_bits(count, out);
+  if (search.allow == nullptr) return;
+  uint64_t masks[kMaskWords] = {};
+  if (count == kTileCodes)
+    std::memcpy(masks, search.allow + first / 8, sizeof masks);
+  else
+    std::memcpy(masks, search.allow + first / 8, static_cast<size_t>(ceil_div(count, 8)));
+  for (int w = 0; w < kMaskWords; ++w) {  // turn each byte round
+    uint64_t bits = masks[w];
+    bits = (bits >> 1 & 0x5555555555555555u) | (bits & 0x5555555555555555u) << 1;
+    bits = (bits >> 2 & 0x3333333333333333u) | (bits & 0x3333333333333333u) << 2;
+    out[w] &= (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
   }
 }
 
@@ -129,7 +128,7 @@ class Scan {
         for (int64_t q = 0; q < n; ++q) refresh(q, worker);
       const int64_t count = std::min(kTileCodes, end - start);
       load_allow(search_, start, count, allow);
-      if (std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
+      if (search_.allow && std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
       scan_block(start, count, allow, n, worker);
     }
   }
