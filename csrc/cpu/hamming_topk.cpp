@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "cpu/hamming_guess.h"
 #include "cpu/hamming_scan.h"
 
 namespace fasthash {
@@ -149,13 +150,46 @@ class TopKCollector final : public Collector {
   std::vector<std::atomic<int>> ceilings_;    // [nq] the smallest limit that any part has reached
 };
 
-}  // namespace
-
-bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids) {
+bool scan_topk(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids) {
   const int64_t query_bytes = 8 * (TopK::capacity(k, search.nb) + 8 * search.bytes + 1);
   const ScanPlan plan = plan_scan(search, query_bytes);
   TopKCollector collector(search, k, plan.parts, distances, ids);
   return scan(search, plan, collector);
+}
+
+// Searches again for the queries whose guessed limit left too few.
+bool repair(const HammingSearch& search, int64_t k, const std::vector<int32_t>& limits, int32_t* distances,
+            int64_t* ids) {
+  std::vector<int64_t> again;
+  std::vector<uint8_t> queries;
+  for (int64_t q = 0; q < search.nq; ++q) {
+    if (ids[(q + 1) * k - 1] != kNoId || limits[q] > 8 * search.bytes) continue;
+    again.push_back(q);
+    queries.insert(queries.end(), search.queries + q * search.bytes, search.queries + (q + 1) * search.bytes);
+  }
+  if (again.empty()) return true;
+  HammingSearch rest = search;
+  rest.queries = queries.data();
+  rest.nq = static_cast<int64_t>(again.size());
+  std::vector<int32_t> near(static_cast<size_t>(rest.nq * k));
+  std::vector<int64_t> found(near.size());
+  if (!scan_topk(rest, k, near.data(), found.data())) return false;
+  for (int64_t i = 0; i < rest.nq; ++i) {
+    std::copy_n(near.begin() + i * k, k, distances + again[i] * k);
+    std::copy_n(found.begin() + i * k, k, ids + again[i] * k);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids) {
+  if (search.limits != nullptr || !guess_pays(search, k)) return scan_topk(search, k, distances, ids);
+  std::vector<int32_t> limits;
+  if (!guess_limits(search, k, limits)) return false;
+  HammingSearch guessed = search;
+  guessed.limits = limits.data();
+  return scan_topk(guessed, k, distances, ids) && repair(search, k, limits, distances, ids);
 }
 
 }  // namespace fasthash

@@ -148,6 +148,24 @@ def test_many_queries_share_a_group_and_parts_share_their_limits(threads):
         np.testing.assert_array_equal(ids[[0, 255, 511, 512, 529]], want[1])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_guessed_limit_that_leaves_too_few_is_repaired(threads, filtered):
+    """Guesses come from runs of 512 codes, one in 128: here they hold the only near codes, fewer than are wanted."""
+    rng = np.random.default_rng(threads)
+    queries = rng.integers(0, 256, (40, 8), dtype=np.uint8)
+    database = rng.integers(0, 256, (200_000, 8), dtype=np.uint8)
+    database[:150] = queries[0]  # a guess for 3000 looks at the 44th nearest of the sample: of this query, a copy of it
+    allowed = rng.random(len(database)) < 0.99 if filtered else None
+    mask = None if allowed is None else np.packbits(allowed)
+    for k in (40, 3000):
+        want = brute_force(queries[:3], database, k, allowed)
+        got = native_topk(queries, database, k, _native.isa(), threads=threads, allow=mask)
+        np.testing.assert_array_equal(got[0][:3], want[0])
+        np.testing.assert_array_equal(got[1][:3], want[1])
+        np.testing.assert_array_equal((got[1] >= 0).sum(axis=1), k)
+
+
 def test_an_unknown_kernel_is_refused():
     codes = np.zeros((1, 8), np.uint8)
     with pytest.raises(ValueError, match="no such Hamming kernel: fastest"):
