@@ -5,6 +5,7 @@ Environment:
     TORCH_CUDA_ARCH_LIST  GPU architectures, e.g. "8.0;9.0a;12.0+PTX"; default: those of DEFAULT_ARCHS that nvcc knows.
                           "+PTX" on any entry also keeps its PTX, which the driver compiles for newer GPUs
     MAX_JOBS              parallel compile jobs; default: the number of cores
+    FASTHASH_CXXFLAGS     added behind the flags of every C++ file and of linking; `make sanitize` builds with it
 
 One binary holds every CPU instruction set: files named ``*_avx2.cpp`` and ``*_avx512.cpp`` are compiled with those
 flags on x86-64, ``*_neon.cpp`` on 64-bit Arm, and chosen at run time. The CUDA runtime is linked statically, so the
@@ -176,6 +177,11 @@ def sh(*words: str | Path) -> str:
     return shlex.join(str(word) for word in words).replace("$", "$$")
 
 
+def added_flags() -> list[str]:
+    """FASTHASH_CXXFLAGS as words."""
+    return shlex.split(os.environ.get("FASTHASH_CXXFLAGS", ""))
+
+
 def compile_flags(cuda: Cuda | None, why_no_cuda: str) -> tuple[list[str], list[str], list[str]]:
     """The flags of every C++ file, those that csrc/bindings has besides, and the flags of every CUDA file.
 
@@ -183,7 +189,7 @@ def compile_flags(cuda: Cuda | None, why_no_cuda: str) -> tuple[list[str], list[
     import pybind11
 
     includes = [ROOT / "csrc", pybind11.get_include(), sysconfig.get_path("include")]
-    flags = [*CXX_FLAGS, *(f"-I{path}" for path in includes)]
+    flags = [*CXX_FLAGS, *added_flags(), *(f"-I{path}" for path in includes)]
     if cuda is None:
         return flags, [f"-DFASTHASH_NO_CUDA_REASON={c_string(why_no_cuda)}"], []
     archs = c_string(";".join(cuda.archs))
@@ -216,7 +222,7 @@ def ninja_file(build: Path, target: Path, cuda: Cuda | None, why_no_cuda: str) -
     link = [f"-L{cuda.lib}", "-lcudart_static", "-lrt"] if cuda else []
     link += ["-ldl"] if sys.platform == "linux" else []  # part of libc only since glibc 2.34
     shared = ["-shared", "-pthread"] if sys.platform != "darwin" else ["-bundle", "-undefined", "dynamic_lookup"]
-    lines += ["rule link", f"  command = {cxx} {sh(*shared)} $in -o $out {sh(*link)}"]
+    lines += ["rule link", f"  command = {cxx} {sh(*shared, *added_flags())} $in -o $out {sh(*link)}"]
     lines += [f"build {q(target)}: link {' '.join(q(obj) for obj in objects)}", f"default {q(target)}", ""]
     return "\n".join(lines)
 

@@ -32,9 +32,9 @@ struct HammingSearch {
 
 // distances, ids: [nq, k], rows filled up with (kNoDistance, kNoId). False: interrupted, the outputs are incomplete.
 // Scratch memory of a thread while k is below a million, at most: 16 MiB for the queries in flight and 2.6 KiB for each
-// byte of a code (1.3 MiB for the longest). Where there are few queries the database is cut into parts and each keeps its
-// k nearest (8 bytes a code) until all parts of the query are done, about 32 MiB a thread, and finishing and merging them
-// 24 MiB more. A larger k takes more in proportion.
+// byte of a code (1.3 MiB for the longest). Where there are few queries the database is cut into parts and each keeps
+// its k nearest (8 bytes a code) until all parts of the query are done, about 32 MiB a thread, and finishing and
+// merging them 24 MiB more. A larger k takes more in proportion.
 bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids);
 
 // The codes at distance <= radius of each query. One 8-byte key a hit: how many there are is known only afterwards.
@@ -45,8 +45,8 @@ class RangeHits {
   void lims(int64_t* out) const;                // [nq + 1]: hits of query q are [out[q], out[q + 1])
   void take(int32_t* distances, int64_t* ids);  // [lims(nq)] each; frees the keys on the way
 
- private:
-  std::vector<std::vector<uint64_t>> rows_;
+ protected:
+  std::vector<std::vector<uint64_t>> rows_;  // of each query, keys (cpu/hamming_block.h) ascending
 };
 
 }  // namespace fasthash

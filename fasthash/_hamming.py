@@ -30,15 +30,15 @@ def topk(
 ) -> tuple[Any, Any]:
     """``fasthash.search.knn``; ``op`` names the caller in errors, ``trusted`` leaves out the check of the padding bits.
 
-    Where one of the two is a CUDA tensor, ``fasthash._hamming_cuda`` searches on its device, otherwise the CPU.
+    ``fasthash._native.on_device`` says whether ``fasthash._hamming_cuda`` searches on a device, otherwise the CPU does.
     """
     k = whole_number(k, 1, MAX_K, op, "k")
-    if _native.is_cuda(queries) or _native.is_cuda(database):
+    if _native.on_device(queries, database):
         from fasthash import _hamming_cuda  # late: for CUDA tensors alone
 
         thread_count(threads, op)
         return _hamming_cuda.topk(queries, database, k, bits=bits, allow=allow, op=op, trusted=trusted)
-    search, arrays = _search(queries, database, bits, allow, threads, op, trusted)
+    search, arrays = make_search(queries, database, bits, allow, threads, op, trusted)
     distances = np.empty((len(arrays[0]), k), np.int32)
     ids = np.empty((len(arrays[0]), k), np.int64)
     _native.load().hamming_topk(search, k, _native.address(distances), _native.address(ids))
@@ -58,12 +58,12 @@ def range_search(
 ) -> tuple[Any, Any, Any]:
     """``fasthash.search.range_search``; the device is chosen as by ``topk``."""
     radius = whole_number(radius, 0, sys.maxsize, op, "radius")
-    if _native.is_cuda(queries) or _native.is_cuda(database):
+    if _native.on_device(queries, database):
         from fasthash import _hamming_cuda
 
         thread_count(threads, op)
         return _hamming_cuda.range_search(queries, database, radius, bits=bits, allow=allow, op=op, trusted=trusted)
-    search, arrays = _search(queries, database, bits, allow, threads, op, trusted)
+    search, arrays = make_search(queries, database, bits, allow, threads, op, trusted)
     hits = _native.load().hamming_range(search, min(radius, MAX_BITS))
     lims = np.empty(len(arrays[0]) + 1, np.int64)
     hits.lims(_native.address(lims))
@@ -72,7 +72,7 @@ def range_search(
     return _native.like(lims, queries), _native.like(distances, queries), _native.like(ids, queries)
 
 
-def _search(
+def make_search(
     queries: Any, database: Any, bits: int | None, allow: Any, threads: int | None, op: str, trusted: bool
 ) -> tuple[Any, tuple[NDArray[np.uint8], ...]]:
     """The native module's description of a search, and the arrays that it points into, the queries first."""

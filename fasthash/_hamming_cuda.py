@@ -1,14 +1,15 @@
 """Hamming search on a CUDA device: where the arrays go, memory for the results, then csrc/cuda. Needs torch.
 
-Where the work is done: on the database's device when it is a CUDA tensor, the queries being moved to it; on the queries'
-device when the database is on the CPU, which then streams through it in chunks (``fasthash._hamming_stream``).
-Everything is queued on torch's current stream of that device. Padding bits of codes that are on a device are not looked
-at, since that would wait for it: they count in no distance.
+Where the work is done: on the database's device when it is a CUDA tensor, the queries being moved to it; on the
+queries' device when the database is on the CPU, which then streams through it in chunks, as ``_hamming_stream`` says.
+All is queued on torch's current stream of that device. Padding bits of codes that are on a device are not looked at,
+since that would wait for it: they count in no distance.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,47 +20,56 @@ from fasthash._hamming_stream import Search
 from fasthash.codes import check_packed
 
 RANGE_SCRATCH = 128 << 20  # bytes on the device while hits are counted and placed
+_UPLOAD_BYTES = 64 << 20
 
 
 def topk(
-    queries: Any, database: Any, k: int, *, bits: int | None, allow: Any, op: str, trusted: bool
-) -> tuple[Any, Any]:
-    """``fasthash._hamming.topk`` where queries or database are on a device. Waits only for what leaves the device."""
-    search = prepare(queries, database, bits, allow, op, trusted)
+    queries: Any, database: Any, k: int, *, bits: int | None, allow: Any, op: str, trusted: bool,
+    device: Any = None, to_ids: Callable[[Any], Any] | None = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """``fasthash._hamming.topk`` where queries or database are on a device. Waits only for what leaves the device.
+
+    device: where to work; None: as said above. to_ids: from rows of the database, on the device, to ids there.
+    """
+    search = prepare(queries, database, bits, allow, op, trusted, device)
     with sys.modules["torch"].cuda.device(search.device):
         if search.streamed:
             distances, ids = _hamming_stream.topk(search, k, topk_on_device)
         else:
             distances, ids = topk_on_device(search.queries, search.database, search.allow, k, search.bits)
-        return like(distances, queries), like(ids, queries)
+        return like(distances, queries), like(to_ids(ids) if to_ids else ids, queries)
 
 
 def range_search(
-    queries: Any, database: Any, radius: int, *, bits: int | None, allow: Any, op: str, trusted: bool
-) -> tuple[Any, Any, Any]:
+    queries: Any, database: Any, radius: int, *, bits: int | None, allow: Any, op: str, trusted: bool,
+    device: Any = None, to_ids: Callable[[Any], Any] | None = None,
+) -> tuple[Any, Any, Any]:  # fmt: skip
     """``fasthash._hamming.range_search`` where queries or database are on a device.
 
     Waits for the device once (streamed: once a chunk): the number of hits is the size of the result.
     """
-    search = prepare(queries, database, bits, allow, op, trusted)
+    search = prepare(queries, database, bits, allow, op, trusted, device)
     with sys.modules["torch"].cuda.device(search.device):
         if search.streamed:
-            found = _hamming_stream.range_search(search, radius, range_on_device)
+            lims, distances, ids = _hamming_stream.range_search(search, radius, range_on_device)
         else:
-            found = range_on_device(search.queries, search.database, search.allow, radius, search.bits)
-        lims, distances, ids = (like(x, queries) for x in found)
-    return lims, distances, ids
+            lims, distances, ids = range_on_device(search.queries, search.database, search.allow, radius, search.bits)
+        ids = to_ids(ids) if to_ids else ids
+        return like(lims, queries), like(distances, queries), like(ids, queries)
 
 
-def topk_on_device(rows: Any, base: Any, allow: Any, k: int, bits: int) -> tuple[Any, Any]:
-    """distances int32 [nq, k], ids int64 [nq, k] of tensors on the current device."""
+def topk_on_device(rows: Any, base: Any, allow: Any, k: int, bits: int, kernel: str = "") -> tuple[Any, Any]:
+    """distances int32 [nq, k], ids int64 [nq, k] of tensors on the current device.
+
+    kernel: one of csrc/cuda/hamming_topk.h by name; "" for the one that fits sizes and device.
+    """
     torch, native = sys.modules["torch"], _native.load()
     (nq, width), nb, on = rows.shape, len(base), {"device": rows.device}
     distances, ids = torch.empty((nq, k), dtype=torch.int32, **on), torch.empty((nq, k), dtype=torch.int64, **on)
     scratch = torch.empty(native.hamming_topk_cuda_scratch(nq, nb, width, k), dtype=torch.uint8, **on)
     native.hamming_topk_cuda(
         rows.data_ptr(), nq, base.data_ptr(), nb, width, bits, address(allow), k, distances.data_ptr(),
-        ids.data_ptr(), scratch.data_ptr(), scratch.numel(), torch.cuda.current_stream().cuda_stream,
+        ids.data_ptr(), scratch.data_ptr(), scratch.numel(), torch.cuda.current_stream().cuda_stream, kernel,
     )  # fmt: skip
     return distances, ids
 
@@ -85,11 +95,13 @@ def range_on_device(rows: Any, base: Any, allow: Any, radius: int, bits: int) ->
     return lims, distances, ids
 
 
-def prepare(queries: Any, database: Any, bits: int | None, allow: Any, op: str, trusted: bool = False) -> Search:
-    """Check everything, choose the device and bring the queries to it."""
-    device = _device(queries, database, op)
+def prepare(
+    queries: Any, database: Any, bits: int | None, allow: Any, op: str, trusted: bool = False, device: Any = None
+) -> Search:
+    """Check everything, choose the device, where none is given, and bring the queries to it."""
+    device = _device(queries, database, op) if device is None else device
     resident = _native.is_cuda(database)
-    base = database if resident or _pinned(database) else _native.to_numpy(database, op, "database")
+    base: Any = database if resident or _pinned(database) else _native.to_numpy(database, op, "database")
     rows = queries if _native.is_torch(queries) else _native.to_numpy(queries, op, "queries")
     bits = check_shapes(rows, base, bits, op)
     rows = on_device(_check_codes(rows, bits, op, "queries"), device).contiguous()
@@ -136,9 +148,15 @@ def _pinned(x: Any) -> bool:
 
 
 def on_device(x: Any, device: Any) -> Any:
-    """An array of any kind as a tensor there."""
+    """An array of any kind as a tensor there. A mapped one passes through memory a part at a time."""
+    if _native.is_torch(x):
+        return x.to(device)
     torch = sys.modules["torch"]
-    return x.to(device) if _native.is_torch(x) else torch.tensor(np.ascontiguousarray(x), device=device)
+    result = torch.empty(x.shape, dtype=torch.from_numpy(np.empty(0, x.dtype)).dtype, device=device)
+    step = max(_UPLOAD_BYTES // max(x[:1].nbytes, 1), 1)
+    for start in range(0, len(x), step):
+        result[start : start + step].copy_(torch.from_numpy(np.array(x[start : start + step])))
+    return result
 
 
 def _mask(allow: Any, nb: int, device: Any, op: str) -> Any:

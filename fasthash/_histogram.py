@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash import _native
-from fasthash._hamming import thread_count, whole_number
+from fasthash._arguments import check_shapes, thread_count, whole_number
 from fasthash.codes import check_packed
 
 MAX_DATABASE = 2**32 - 1  # ranks are counted in 32 bits
+
+
+class Histogram(NamedTuple):
+    """How the distances from each query are distributed: int64 [nq, bits + 1], column d for distance d.
+
+    counts: codes of the database at each distance; a row adds up to nb.
+    relevant: those of them that share a label with the query; None where no labels were given.
+    """
+
+    counts: Any
+    relevant: Any
+
+
+def histogram(
+    queries: Any,
+    database: Any,
+    labels: tuple[Any, Any] | None,
+    *,
+    bits: int | None = None,
+    threads: int | None = None,
+    op: str = "histogram",
+) -> Histogram:
+    """``fasthash.search.histogram`` with the labels of queries and database in the form that the kernels read.
+
+    labels: both uint64 bitmasks [n, words] or both int64 class ids [n], for tensors int64 either way; None: no labels.
+    """
+    if _native.on_device(queries, database):
+        from fasthash import _histogram_cuda  # late: for CUDA tensors alone
+
+        thread_count(threads, op)
+        counts, relevant = _histogram_cuda.histogram(queries, database, labels, bits=bits, op=op)
+        return Histogram(counts, None if labels is None else relevant)
+    rows, base = _native.to_numpy(queries, op, "queries"), _native.to_numpy(database, op, "database")
+    bits = check_shapes(rows, base, bits, op)
+    check_packed(rows, bits, op, "queries")
+    if not base.flags.c_contiguous:  # a silent copy of a database could be larger than the memory
+        raise ValueError(f"{op}: database must be C-contiguous to be read in place, got strides {base.strides}")
+    evaluation = Evaluation(rows, base, bits, *(labels or ()), threads=threads, op=op)
+    counts, relevant = (_native.like(x, queries) for x in evaluation.histogram())
+    return Histogram(counts, None if labels is None else relevant)
 
 
 class Evaluation:

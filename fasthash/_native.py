@@ -122,6 +122,11 @@ def is_cuda(x: Any) -> bool:
     return hasattr(x, "__cuda_array_interface__")
 
 
+def on_device(queries: Any, database: Any) -> bool:
+    """Whether a CUDA device does a search: that of the database, or else that of the queries if it has kernels."""
+    return is_cuda(database) or (is_cuda(queries) and cuda_reason() is None)
+
+
 def to_numpy(x: Any, op: str, name: str) -> NDArray[Any]:
     """x as a NumPy array: no copy for NumPy and CPU torch; a copy to the host for CUDA.
 

@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+pytest_plugins = ["cuda_emulation"]
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton decides at import: kernels then run on CPU tensors
 

@@ -12,7 +12,8 @@ import fasthash
 ROOT = Path(fasthash.__file__).parent
 FLOORS = {
     "_C": 0, "_kernels": 0,
-    "_files": 1, "_interrupt": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1,
+    "_files": 1, "_interrupt": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1, "_labels": 1,
+    "_arguments": 1, "_multi_index": 1, "_hamming_cuda": 1, "_hamming_stream": 1, "_histogram_cuda": 1,
     "ops": 2, "features": 2,
     "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3,
     "methods": 4,
@@ -23,7 +24,13 @@ FLOORS = {
 }  # fmt: skip
 # rooms of one floor that may use each other, in this direction only
 SIDEWAYS = {("training", "evaluation"), ("demo", "report"), ("_hamming", "_native"), ("_histogram", "_native")}
-SIDEWAYS |= {("codes", "_native"), ("_hamming", "codes"), ("_histogram", "codes"), ("_histogram", "_hamming")}
+SIDEWAYS |= {("_arguments", "codes"), ("_arguments", "_native"), ("_hamming", "_arguments")}
+SIDEWAYS |= {("_hamming", "_hamming_cuda"), ("_hamming_cuda", "_arguments"), ("_hamming_cuda", "_native")}
+SIDEWAYS |= {("_hamming_cuda", "_hamming_stream"), ("_hamming_cuda", "codes"), ("_hamming_stream", "codes")}
+SIDEWAYS |= {("_histogram", "_histogram_cuda"), ("_histogram_cuda", "_hamming_cuda"), ("_labels", "_native")}
+SIDEWAYS |= {("_histogram_cuda", "_hamming_stream"), ("_histogram_cuda", "_native"), ("_hamming_stream", "_native")}
+SIDEWAYS |= {("codes", "_native"), ("_hamming", "codes"), ("_histogram", "codes"), ("_histogram", "_arguments")}
+SIDEWAYS |= {("_multi_index", other) for other in ("_arguments", "_hamming", "_native", "codes")}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

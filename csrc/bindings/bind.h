@@ -13,9 +13,16 @@ T* at(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+// Ctrl-C reaches long work: Python's handlers run here, and what they raise ends it.
+inline bool signal_raised() {
+  const pybind11::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
 void bind_hamming(pybind11::module_& m);
 void bind_hamming_cuda(pybind11::module_& m);  // defined with FASTHASH_WITH_CUDA alone
 void bind_hamming_histogram(pybind11::module_& m);
+void bind_multi_index(pybind11::module_& m);
 void bind_pairwise_nll(pybind11::module_& m);
 
 }  // namespace fasthash

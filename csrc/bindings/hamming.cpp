@@ -12,12 +12,6 @@ namespace py = pybind11;
 namespace fasthash {
 namespace {
 
-// Ctrl-C reaches a long search: Python's handlers run here, and what they raise ends it.
-bool signal_raised() {
-  const py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
-}
-
 // kernel: the name of a block kernel, or empty for the one that the calibration names.
 HammingSearch make_search(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb, int64_t bytes,
                           std::uintptr_t allow, int threads, int isa, const std::string& kernel) {

@@ -7,12 +7,6 @@ namespace py = pybind11;
 namespace fasthash {
 namespace {
 
-// Ctrl-C reaches a long evaluation: Python's handlers run here, and what they raise ends it.
-bool signal_raised() {
-  const py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
-}
-
 HammingEvaluation make_evaluation(std::uintptr_t queries, int64_t nq, std::uintptr_t database, int64_t nb,
                                   int64_t bytes, int bits, std::uintptr_t query_labels, std::uintptr_t database_labels,
                                   int words, int threads, int isa) {

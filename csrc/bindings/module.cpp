@@ -19,5 +19,6 @@ PYBIND11_MODULE(_C, m) {
   fasthash::bind_hamming_cuda(m);
 #endif
   fasthash::bind_hamming_histogram(m);
+  fasthash::bind_multi_index(m);
   fasthash::bind_pairwise_nll(m);
 }

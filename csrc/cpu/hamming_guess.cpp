@@ -31,11 +31,15 @@ std::vector<uint8_t> take_sample(const HammingSearch& search) {
   const int64_t run = std::max<int64_t>(kRunBytes / search.bytes, 1), step = run * kShare;
   std::vector<uint8_t> sample;
   sample.reserve(static_cast<size_t>((search.nb / step + 1) * run * search.bytes));
-  for (int64_t start = 0; start < search.nb; start += step)
-    for (int64_t j = start; j < std::min(start + run, search.nb); ++j) {
-      if (search.allow && (search.allow[j / 8] >> (7 - j % 8) & 1) == 0) continue;
-      sample.insert(sample.end(), search.database + j * search.bytes, search.database + (j + 1) * search.bytes);
-    }
+  const auto add = [&](int64_t from, int64_t to) {
+    sample.insert(sample.end(), search.database + from * search.bytes, search.database + to * search.bytes);
+  };
+  for (int64_t start = 0; start < search.nb; start += step) {
+    const int64_t end = std::min(start + run, search.nb);
+    if (search.allow == nullptr) add(start, end);
+    for (int64_t j = start; search.allow != nullptr && j < end; ++j)
+      if (search.allow[j / 8] >> (7 - j % 8) & 1) add(j, j + 1);
+  }
   return sample;
 }
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._histogram import Evaluation
+from fasthash._labels import check_labels, label_masks, unlabelled
 from fasthash.codes import check_packed
-from fasthash.metrics._labels import check_labels, label_masks, unlabelled
 
 _CHUNK = 1 << 15  # cells of a histogram worked on at once: temporaries stay in the cache
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fasthash.codes import check_bits
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -45,6 +48,36 @@ def check_same(op: str, name: str, x: Any, like_name: str, like: Tensor, *, rows
             f"{op}: {name} must have the dtype and device of {like_name} ({describe(like)}), got {describe(x)}"
         )
     return x
+
+
+def check_codes(op: str, queries: Tensor, database: Tensor, bits: int) -> None:
+    """ValueError unless both are packed codes on one device; padding bits are not looked at."""
+    width = (check_bits(bits, op) + 7) // 8
+    for name, x in (("queries", queries), ("database", database)):
+        if x.dtype != torch.uint8 or x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != width:
+            want = f"uint8 [n, {width}] for {bits} bits with at least one row"
+            raise ValueError(f"{op}: {name} must be packed codes, {want}, got {describe(x)}")
+    if not database.is_contiguous():
+        raise ValueError(f"{op}: database must be contiguous, got strides {database.stride()}")
+    if database.device != queries.device:
+        raise ValueError(f"{op}: database must be on {queries.device} like queries, got {database.device}")
+
+
+def reference_distances(op: str, queries: Tensor, database: Tensor, bits: int) -> Iterator[Tensor]:
+    """The Hamming distances int64 [nb] of one query after the other: [nq, nb] could exceed the memory.
+
+    Padding bits are checked on the CPU; on a device, where that would wait, they count in no distance.
+    """
+    unused = (1 << (-bits % 8)) - 1
+    for name, x in (("queries", queries), ("database", database)):
+        if unused and x.device.type == "cpu" and bool((x[:, -1] & unused).any()):
+            raise ValueError(f"{op}: {name} has a non-zero padding bit after bit {bits}")
+    places = torch.arange(7, -1, -1, device=queries.device)
+    ones = (torch.arange(256, device=queries.device)[:, None] >> places & 1).sum(1)  # set bits of each byte
+    for query in queries:
+        unequal = query ^ database
+        unequal[:, -1] &= 255 - unused
+        yield ones[unequal.long()].sum(1)
 
 
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> str:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fasthash import _hamming
+from fasthash._arguments import MAX_THREADS, check_allow, whole_number
 from fasthash.codes import check_bits
-from fasthash.ops._checks import check_tensor, describe
+from fasthash.ops._checks import check_codes, check_tensor, reference_distances
 from fasthash.ops._registry import define, register
 
 Hits = tuple[Tensor, Tensor]
@@ -22,19 +23,12 @@ def _fake(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | 
 
 def _check(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> None:
     """Everything that costs nothing to know; padding bits are looked at by the backends."""
-    width = (check_bits(bits, "hamming_topk") + 7) // 8
-    _hamming.whole_number(k, 1, _hamming.MAX_K, "hamming_topk", "k")
-    for name, x in (("queries", queries), ("database", database)):
-        if x.dtype != torch.uint8 or x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != width:
-            want = f"uint8 [n, {width}] for {bits} bits with at least one row"
-            raise ValueError(f"hamming_topk: {name} must be packed codes, {want}, got {describe(x)}")
-    if not database.is_contiguous():
-        raise ValueError(f"hamming_topk: database must be contiguous, got strides {database.stride()}")
-    for name, other in (("database", database), ("allow", allow)):
-        if other is not None and other.device != queries.device:
-            raise ValueError(f"hamming_topk: {name} must be on {queries.device} like queries, got {other.device}")
+    whole_number(k, 1, _hamming.MAX_K, "hamming_topk", "k")
+    check_codes("hamming_topk", queries, database, bits)
     if allow is not None:
-        _hamming.check_allow(allow, len(database), "hamming_topk")
+        if allow.device != queries.device:
+            raise ValueError(f"hamming_topk: allow must be on {queries.device} like queries, got {allow.device}")
+        check_allow(allow, len(database), "hamming_topk")
 
 
 define("hamming_topk(Tensor queries, Tensor database, int k, int bits, Tensor? allow) -> (Tensor, Tensor)",
@@ -43,18 +37,13 @@ define("hamming_topk(Tensor queries, Tensor database, int k, int bits, Tensor? a
 
 @register("hamming_topk", "reference")
 def _reference(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> Hits:
-    for name, x in (("queries", queries), ("database", database)):
-        if bits % 8 and bool((x[:, -1] & ((1 << (8 - bits % 8)) - 1)).any()):
-            raise ValueError(f"hamming_topk: {name} has a non-zero padding bit after bit {bits}")
-    places = torch.arange(7, -1, -1, device=queries.device)
-    ones = (torch.arange(256, device=queries.device)[:, None] >> places & 1).sum(1)  # set bits of each byte
     if allow is not None and allow.dtype == torch.uint8:
+        places = torch.arange(7, -1, -1, device=queries.device)
         allow = (allow[:, None] >> places & 1).bool().flatten()[: len(database)]
     distances, ids = _fake(queries, database, k, bits, allow)
     distances.fill_(_hamming.NO_DISTANCE)
     ids.fill_(_hamming.NO_ID)
-    for q, query in enumerate(queries):  # a row at a time: [nq, nb] distances could exceed the memory
-        row = ones[(query ^ database).long()].sum(1)
+    for q, row in enumerate(reference_distances("hamming_topk", queries, database, bits)):
         found = torch.arange(len(database), device=queries.device) if allow is None else allow.nonzero()[:, 0]
         order = torch.sort(row[found], stable=True).indices[:k]  # stable: equal distances by ascending id
         distances[q, : len(order)] = row[found][order].int()
@@ -64,7 +53,7 @@ def _reference(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tens
 
 @register("hamming_topk", "cpp")
 def _cpp(queries: Tensor, database: Tensor, k: int, bits: int, allow: Tensor | None) -> Hits:
-    threads = min(torch.get_num_threads(), _hamming.MAX_THREADS)
+    threads = min(torch.get_num_threads(), MAX_THREADS)
     return _hamming.topk(queries, database, k, bits=bits, allow=allow, threads=threads, op="hamming_topk")
 
 
@@ -89,15 +78,15 @@ def hamming_topk(
         (2147483647, -1). Nothing here has a gradient.
     Raises:
         TypeError: an argument is no tensor, or k no whole number.
-        ValueError: wrong dtype, shape, device or k, or a non-zero padding bit.
+        ValueError: wrong dtype, shape, device or k, or a non-zero padding bit on the CPU.
     Threads: on ``cpp`` those of ``torch.get_num_threads()``.
     Memory: O(nq * k) beyond the inputs on ``cpp``, at most about 64 MiB more on ``cuda``.
-        With bits % 8 another nb bytes on ``cuda``, and the padding check waits for the device.
+    On a device nothing waits: padding bits are not checked there, they count in no distance.
     """
     for name, x in (("queries", queries), ("database", database), ("allow", allow)):
         if x is not None or name != "allow":
             check_tensor("hamming_topk", name, x)
-    k = _hamming.whole_number(k, 1, _hamming.MAX_K, "hamming_topk", "k")
+    k = whole_number(k, 1, _hamming.MAX_K, "hamming_topk", "k")
     if bits is None:
         bits = 8 * database.shape[1] if database.ndim == 2 else 8  # the op itself refuses other shapes
     arguments: tuple[Any, ...] = (queries, database, k, check_bits(bits, "hamming_topk"), allow)

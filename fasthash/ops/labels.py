@@ -56,3 +56,46 @@ def pack_labels(labels: Tensor) -> PackedLabels:
         parts = ((labels != 0).to(torch.float32) @ weights).to(torch.int64).view(n, -1, 64 // _GROUP)
     shift = torch.arange(0, 64, _GROUP, device=labels.device)
     return PackedLabels((parts << shift).sum(dim=-1), classes)
+
+
+def label_words(op: str, name: str, labels: Tensor | PackedLabels, codes: Tensor) -> tuple[Tensor, int]:
+    """What kernels read: (int64 [n] class ids or [n, w] mask words, number of classes: 0 for class ids).
+
+    Args:
+        labels: of the rows of ``codes``, on their device: class ids int64 [n], multi-hot [n, c], or PackedLabels.
+    """
+    tensor = labels.words if isinstance(labels, PackedLabels) else check_tensor(op, name, labels)
+    if tensor.ndim not in (1, 2) or tensor.shape[0] != codes.shape[0] or tensor.device != codes.device:
+        expected = f"{codes.shape[0]} rows (class ids [n], multi-hot [n, c] or PackedLabels) on {codes.device}"
+        raise ValueError(f"{op}: {name} must have {expected}, got {describe(tensor)}")
+    if isinstance(labels, PackedLabels):
+        return labels.words, labels.classes
+    if tensor.ndim == 1:
+        if tensor.dtype != torch.int64:
+            raise ValueError(f"{op}: {name} must be int64 class ids when it is a vector, got {describe(tensor)}")
+        return tensor, 0
+    packed = pack_labels(tensor)
+    return packed.words, packed.classes
+
+
+def check_class_ids(op: str, name: str, labels: Tensor | None) -> None:
+    """ValueError for a negative class id. On the CPU only: reading them would make a GPU wait."""
+    if labels is not None and labels.ndim == 1 and labels.device.type == "cpu" and int(labels.min()) < 0:
+        raise ValueError(f"{op}: {name} must be class ids >= 0, got {int(labels.min())}")
+
+
+def check_label_kinds(op: str, a: tuple[str, int], b: tuple[str, int]) -> None:
+    """ValueError unless both sides, (name, number of classes of label_words), can be compared."""
+    if a[1] != b[1]:
+        kinds = [f"{classes} classes" if classes else "class ids" for _, classes in (a, b)]
+        raise ValueError(f"{op}: {b[0]} must be of the kind of {a[0]} ({kinds[0]}), got {kinds[1]}")
+
+
+def share_label(a: Tensor, b: Tensor) -> Tensor:
+    """bool [n, m]: whether rows of two results of label_words share a label."""
+    if a.ndim == 1:
+        return a[:, None] == b[None, :]
+    shared = torch.zeros(len(a), len(b), dtype=torch.bool, device=a.device)
+    for word_a, word_b in zip(a.unbind(1), b.unbind(1), strict=True):
+        shared |= (word_a[:, None] & word_b[None, :]) != 0
+    return shared

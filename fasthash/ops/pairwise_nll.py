@@ -10,7 +10,7 @@ from torch import Tensor
 from fasthash import _native
 from fasthash.ops._checks import check_choice, check_finite, check_matrix, check_same, check_tensor, describe
 from fasthash.ops._registry import define, interpreted, register
-from fasthash.ops.labels import PackedLabels, pack_labels
+from fasthash.ops.labels import PackedLabels, check_class_ids, check_label_kinds, label_words, share_label
 
 Results = tuple[Tensor, Tensor, Tensor]
 Labels = Tensor | PackedLabels | None
@@ -32,8 +32,7 @@ def _fake(
 def _check(a: Tensor, b: Tensor, labels_a: Tensor | None, labels_b: Tensor | None, *_: Any) -> None:
     """Values that cannot be right. On the CPU only: reading them would make a GPU wait."""
     for name, x in (("labels_a", labels_a), ("labels_b", labels_b)):
-        if x is not None and x.ndim == 1 and x.device.type == "cpu" and int(x.min()) < 0:
-            raise ValueError(f"pairwise_nll: {name} must be class ids >= 0, got {int(x.min())}")
+        check_class_ids("pairwise_nll", name, x)
 
 
 # One pass over the pairs makes the loss and whichever gradients are wanted; backward only scales them.
@@ -52,12 +51,7 @@ def _similarity(labels_a: Tensor | None, labels_b: Tensor | None, sim: Tensor | 
         return sim
     assert labels_a is not None
     assert labels_b is not None
-    if labels_a.ndim == 1:
-        return labels_a[:, None] == labels_b[None, :]
-    shared = torch.zeros(len(labels_a), len(labels_b), dtype=torch.bool, device=labels_a.device)
-    for word_a, word_b in zip(labels_a.unbind(1), labels_b.unbind(1), strict=True):
-        shared |= (word_a[:, None] & word_b[None, :]) != 0
-    return shared
+    return share_label(labels_a, labels_b)
 
 
 @register("pairwise_nll", "reference")
@@ -217,26 +211,7 @@ def _label_words(
     if labels_a is None or labels_b is None:
         missing = [name for name, x in (("labels_a", labels_a), ("labels_b", labels_b)) if x is None]
         raise ValueError(f"{op}: expected labels_a and labels_b, or sim, got no {' and no '.join(missing)}")
-    words_a, width_a = _words_of("labels_a", labels_a, a)
-    words_b, width_b = _words_of("labels_b", labels_b, b)
-    if width_a != width_b:
-        kinds = [f"{w} classes" if w else "class ids" for w in (width_a, width_b)]
-        raise ValueError(f"{op}: labels_b must be of the kind of labels_a ({kinds[0]}), got {kinds[1]}")
+    words_a, width_a = label_words(op, "labels_a", labels_a, a)
+    words_b, width_b = label_words(op, "labels_b", labels_b, b)
+    check_label_kinds(op, ("labels_a", width_a), ("labels_b", width_b))
     return words_a, words_b
-
-
-def _words_of(name: str, labels: Tensor | PackedLabels, codes: Tensor) -> tuple[Tensor, int]:
-    """(int64 [n] class ids or [n, w] mask words, number of classes: 0 for class ids)."""
-    op = "pairwise_nll"
-    tensor = labels.words if isinstance(labels, PackedLabels) else check_tensor(op, name, labels)
-    if tensor.ndim not in (1, 2) or tensor.shape[0] != codes.shape[0] or tensor.device != codes.device:
-        expected = f"{codes.shape[0]} rows (class ids [n], multi-hot [n, c] or PackedLabels) on {codes.device}"
-        raise ValueError(f"{op}: {name} must have {expected}, got {describe(tensor)}")
-    if isinstance(labels, PackedLabels):
-        return labels.words, labels.classes
-    if tensor.ndim == 1:
-        if tensor.dtype != torch.int64:
-            raise ValueError(f"{op}: {name} must be int64 class ids when it is a vector, got {describe(tensor)}")
-        return tensor, 0
-    packed = pack_labels(tensor)
-    return packed.words, packed.classes

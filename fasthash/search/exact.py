@@ -19,9 +19,9 @@ def knn(
     """The k nearest codes of each query by Hamming distance; exact.
 
     Args:
-        queries: uint8 [nq, ceil(bits / 8)], nq >= 1; NumPy or torch, CPU or CUDA (then the database too).
+        queries: uint8 [nq, ceil(bits / 8)], nq >= 1; NumPy or torch, CPU or CUDA.
         database: uint8 [nb, ceil(bits / 8)], nb >= 1, C-contiguous at any alignment; searched in place and never
-            copied, so a ``np.memmap`` larger than memory will do.
+            copied, so a ``np.memmap`` larger than memory will do. See Devices.
         k: hits wanted, at least 1; may exceed nb.
         bits: code length; 8 x bytes when left out. Otherwise the padding bits are checked, one byte a row.
         allow: which codes may be hits: bool [nb], or a packed bitmask uint8 [ceil(nb / 8)] as ``np.packbits`` makes.
@@ -31,8 +31,14 @@ def knn(
         ascending, ending in (2147483647, -1) where fewer than k codes are allowed. Of the queries' kind and device.
     Raises:
         TypeError: an argument is no array, or k or threads no whole number.
-        ValueError: wrong dtype, shape or device, an empty input, a non-zero padding bit, a database with gaps between
-            its rows, or k < 1.
+        ValueError: wrong dtype or shape, an empty input, a non-zero padding bit, a database with gaps between its
+            rows, or k < 1.
+        RuntimeError: the database is on a CUDA device for which there are no kernels; one line says why.
+    Devices: a database on a CUDA device is searched there, the queries being copied to it; queries on a device with a
+        database on the CPU are answered on theirs: the database, of any size, streams through in chunks of 64 MiB.
+        Otherwise, or without kernels for the device, the CPU does it. On a device the work is queued on torch's current
+        stream, and nothing waits for it but the copying of chunks and a copy of the result to the host. Padding bits
+        that are on a device are therefore not checked: they count in no distance.
     """
     return _hamming.topk(queries, database, k, bits=bits, allow=allow, threads=threads)
 
@@ -49,7 +55,8 @@ def range_search(
     """Every code at Hamming distance <= radius (inclusive) of each query.
 
     Args:
-        radius: at least 0. The others as in ``knn``; CUDA tensors are searched on the CPU.
+        radius: at least 0. The others as in ``knn``; so are devices, but that a device is waited for once, or once
+            a chunk: the number of hits is the size of the result.
     Returns:
         lims int64 [nq + 1], distances int32 [lims[nq]] and ids int64 [lims[nq]]: the hits of query q are
         ``[lims[q]:lims[q + 1]]``, by (distance, id) ascending.

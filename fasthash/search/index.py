@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash import _hamming
+from fasthash._arguments import whole_number
 from fasthash._native import like, to_numpy
 from fasthash.codes import check_bits, check_packed, packed_width
 from fasthash.search import storage
+from fasthash.search.snapshot import MAX_ID, Snapshot, adopted, check_ids, read_only, sorted_by_id
 
-_MAX_ID = 2**63 - 1
+if TYPE_CHECKING:
+    from fasthash.search.device import DeviceIndex
+
+_READ_ONLY = {
+    "mapped": "the index is mapped from a file, read-only; load it with mmap=False",
+    "borrowed": "the index stands on an array of yours, read-only; add the codes to an empty index instead",
+}
 
 
 class BinaryIndex:
@@ -21,23 +31,65 @@ class BinaryIndex:
 
     Rows are kept in ascending order of id, whatever the order they were added in, so that equal distances come by
     ascending id at no cost. Adding ids larger than all before is cheap (amortised growth); ids in between move the
-    rows behind them. Not to be changed by one thread while another searches.
+    rows behind them.
+
+    Threads: any number may search while others add, update or remove. A search, like ``codes``, ``ids``, ``batches``
+    and ``save``, works on the rows as they were when it began; a change is seen whole by what begins after it, or not
+    at all. Nobody waits for a search; changes wait for one another. ``copy.copy(index)`` is such a moment kept: it
+    takes no memory until one of the two is changed. ``copy.deepcopy`` and pickle read what is mapped into memory.
     """
 
     def __init__(self, bits: int) -> None:
         """An empty index for codes of this length, 1 to 4096."""
-        self._bits = check_bits(bits, "BinaryIndex")
-        self._codes: NDArray[np.uint8] = np.empty((0, packed_width(self._bits)), np.uint8)  # [capacity, width]
-        self._ids: NDArray[np.int64] | None = None  # [capacity]; None: row i has id i
-        self._count = 0
-        self._mapped = False
+        self._bits = check_bits(bits, type(self).__name__)
+        # Read once by whatever needs rows, replaced as a whole by whatever changes them, with the lock held.
+        self._rows = Snapshot(np.empty((0, packed_width(self._bits)), np.uint8), None, 0)
+        self._memory = "own"  # or a key of _READ_ONLY
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_codes(
+        cls, codes: Any, bits: int | None = None, ids: Any = None, verify: bool | None = None
+    ) -> BinaryIndex:
+        """An index over an array that is there already: searched where it lies, never copied, and read-only.
+
+        The array must not be changed while the index is in use.
+
+        Args:
+            codes: uint8 [n, ceil(bits / 8)], C-contiguous: NumPy (``np.memmap`` too) or torch on the CPU.
+            bits: code length; 8 x bytes when left out.
+            ids: int64 [n] ascending from 0 on; None: row i has id i. Kept without a copy when they are int64.
+            verify: check the padding bits, where there are any: touches every row. None: unless codes is a
+                ``np.memmap``; then they are trusted, and padding bits that are not zero would count in the distances.
+        Raises:
+            TypeError: codes or ids is no array.
+            ValueError: wrong dtype, shape or device, gaps between rows, ids that do not ascend, a non-zero padding bit.
+        """
+        length, rows = adopted(codes, bits, ids, verify, f"{cls.__name__}.from_codes")
+        return cls._of(length, rows, "mapped" if isinstance(rows.buffer, np.memmap) else "borrowed")
+
+    @classmethod
+    def _of(cls, bits: int, rows: Snapshot, memory: str) -> BinaryIndex:
+        index = cls(bits)
+        index._rows, index._memory = rows, memory
+        return index
 
     def __len__(self) -> int:
-        return self._count
+        return self._rows.size
 
     def __repr__(self) -> str:
-        where = ", mapped" if self._mapped else ""
-        return f"BinaryIndex(bits={self._bits}, codes={self._count}{where})"
+        where = "" if self._memory == "own" else f", {self._memory}"
+        return f"{type(self).__name__}(bits={self._bits}, codes={len(self)}{where})"
+
+    def __copy__(self) -> BinaryIndex:
+        return self._of(self._bits, self._rows.trimmed(), self._memory)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"bits": self._bits, "rows": tuple(self._rows.trimmed())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # of pickle and deepcopy: the arrays are this index's own
+        self.__init__(state["bits"])  # type: ignore[misc]
+        self._rows = Snapshot(*state["rows"])
 
     @property
     def bits(self) -> int:
@@ -45,16 +97,36 @@ class BinaryIndex:
         return self._bits
 
     @property
+    def device(self) -> str:
+        """Where searches run: "cpu"; see ``to``."""
+        return "cpu"
+
+    @property
     def codes(self) -> NDArray[np.uint8]:
         """uint8 [n, ceil(bits / 8)], in the order of ``ids``; a read-only view, never a copy.
 
-        Good until the next add or remove."""
-        return _read_only(self._codes[: self._count])
+        It keeps showing the rows as they are now, whatever is added, updated or removed later."""
+        return read_only(self._rows.codes)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """int64 [n], ascending; a read-only view (made on demand while the ids are 0, 1, 2, ...)."""
-        return _read_only(np.arange(self._count, dtype=np.int64) if self._ids is None else self._ids[: self._count])
+        """int64 [n], ascending; a read-only view like ``codes`` (made on demand while the ids are 0, 1, 2, ...)."""
+        return read_only(self._rows.ids)
+
+    def batches(self, size: int = 65536) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """The rows as they are now, ``size`` at a time: (ids int64 [m], codes uint8 [m, ceil(bits / 8)]), m <= size.
+
+        Read-only views, never a copy (ids are made on demand while they are 0, 1, 2, ...).
+
+        Raises:
+            TypeError, ValueError: size is no whole number of at least 1.
+        """
+        step, rows = whole_number(size, 1, MAX_ID, f"{type(self).__name__}.batches", "size"), self._rows
+        return (
+            (read_only(rows.ids_between(start, stop)), read_only(rows.codes[start:stop]))
+            for start in range(0, rows.size, step)
+            for stop in (min(start + step, rows.size),)
+        )
 
     def add(self, packed: Any, ids: Any = None) -> None:
         """Add codes; all of them or, on an error, none.
@@ -64,29 +136,50 @@ class BinaryIndex:
             ids: int64 [n], >= 0, no two alike and none in the index; None continues after the largest one.
         Raises:
             ValueError: wrong shapes or dtypes, a non-zero padding bit, or an id that is negative or already taken.
-            RuntimeError: the index is mapped from a file.
+            RuntimeError: the index is read-only: mapped from a file, or over an array of yours.
         """
-        self._check_writable("add")
-        rows = check_packed(packed, self._bits, "BinaryIndex.add", "packed")
-        if len(rows) == 0:
-            raise ValueError("BinaryIndex.add: packed must have at least one row, got an empty array")
-        if ids is None:
-            start = self._next_id()
-            if start + len(rows) > _MAX_ID:
-                raise ValueError(f"BinaryIndex.add: no ids are left after {start - 1}; give ids")
-            new = np.arange(start, start + len(rows), dtype=np.int64)
-        else:
-            new = _check_ids(ids, "add")
-            if len(new) != len(rows):
-                raise ValueError(f"BinaryIndex.add: ids must be int64 [{len(rows)}] like packed, got shape {new.shape}")
-        order = None if _ascending(new) else np.argsort(new, kind="stable")
-        if order is not None:
-            rows, new = rows[order], new[order]
-            self._refuse_taken(new[1:][new[1:] == new[:-1]], "twice in ids")
-        if new[0] >= self._next_id():
-            self._append(rows, new)
-        else:
-            self._insert(rows, new)
+        op = f"{type(self).__name__}.add"
+        self._check_writable(op)
+        codes = check_packed(packed, self._bits, op, "packed")
+        if len(codes) == 0:
+            raise ValueError(f"{op}: packed must have at least one row, got an empty array")
+        given = None
+        if ids is not None:
+            codes, given = sorted_by_id(codes, check_ids(ids, op, len(codes), "packed"), op)
+        with self._lock:
+            start = self._rows.next_id()
+            if given is None:
+                if start + len(codes) > MAX_ID:
+                    raise ValueError(f"{op}: no ids are left after {start - 1}; give ids")
+                given = np.arange(start, start + len(codes), dtype=np.int64)
+            if given[0] >= start:
+                self._rows = self._rows.appended(codes, given)
+                return
+            taken = given[self._rows.contains(given)]
+            if len(taken):
+                raise ValueError(f"{op}: id {taken[0]} is already in the index")
+            self._rows = self._rows.inserted(codes, given)
+
+    def update(self, ids: Any, packed: Any) -> None:
+        """Give ids other codes; all of them or, on an error, none.
+
+        Costs a copy of every code in the index, however few are updated: update many at once.
+
+        Args:
+            ids: int64 [m], all in the index, no two alike.
+            packed: uint8 [m, ceil(bits / 8)], in the order of ``ids``.
+        Raises:
+            ValueError: wrong shapes or dtypes, a non-zero padding bit, an id given twice, or one that is not in the
+                index: it is named.
+            RuntimeError: the index is read-only: mapped from a file, or over an array of yours.
+        """
+        op = f"{type(self).__name__}.update"
+        self._check_writable(op)
+        codes = check_packed(packed, self._bits, op, "packed")
+        codes, given = sorted_by_id(codes, check_ids(ids, op, len(codes), "packed"), op)
+        with self._lock:
+            self._refuse_missing(given, op)
+            self._rows = self._rows.replaced(given, codes)
 
     def remove(self, ids: Any) -> None:
         """Remove codes; all of them or, on an error, none.
@@ -97,40 +190,52 @@ class BinaryIndex:
             ids: int64 [m], all in the index; naming one twice is the same as once.
         Raises:
             ValueError: an id is not in the index: the first such one is named.
-            RuntimeError: the index is mapped from a file.
+            RuntimeError: the index is read-only: mapped from a file, or over an array of yours.
         """
-        self._check_writable("remove")
-        gone = _check_ids(ids, "remove")
-        missing = ~self._contains(gone)
-        if missing.any():
-            raise ValueError(f"BinaryIndex.remove: id {gone[missing.argmax()]} is not in the index")
-        keep = np.ones(self._count, np.bool_)
-        keep[np.searchsorted(self.ids, gone)] = False
-        kept = self.ids[keep]
-        self._codes[: len(kept)] = self._codes[: self._count][keep]
-        self._ids, self._count = kept, len(kept)
+        self._check_writable(f"{type(self).__name__}.remove")
+        gone = check_ids(ids, f"{type(self).__name__}.remove")
+        with self._lock:
+            self._refuse_missing(gone, f"{type(self).__name__}.remove")
+            self._rows = self._rows.without(gone)
 
     def search(self, queries: Any, k: int, allow: Any = None, threads: int | None = None) -> tuple[Any, Any]:
         """The k nearest codes of each query, by (distance, id) ascending.
 
         Args, Returns, Raises: as ``fasthash.search.knn``, with this index's ids instead of rows. ``allow`` is bool [n]
-        or a packed bitmask, in the order of ``ids``. ValueError when the index is empty.
+        or a packed bitmask, in the order of ``ids``. ValueError when the index is empty. Queries on a CUDA device are
+        answered there, the codes streaming through it at every search; ``to`` takes them there once.
         """
-        distances, rows = _hamming.topk(
-            self._queries(queries, "search"), self._base("search"), k,
-            bits=self._bits, allow=allow, threads=threads, op="BinaryIndex.search", trusted=True,
+        op, rows = f"{type(self).__name__}.search", self._rows
+        distances, found = _hamming.topk(
+            queries, base_of(rows, op), k,
+            bits=self._bits, allow=allow, threads=threads, op=op, trusted=True,
         )  # fmt: skip
-        return like(distances, queries), like(self._to_ids(rows), queries)
+        return distances, _to_ids(rows, found, op)
 
     def range_search(
         self, queries: Any, radius: int, allow: Any = None, threads: int | None = None
     ) -> tuple[Any, Any, Any]:
         """Every code at distance <= radius: as ``fasthash.search.range_search``, with this index's ids."""
-        lims, distances, rows = _hamming.range_search(
-            self._queries(queries, "range_search"), self._base("range_search"), radius,
-            bits=self._bits, allow=allow, threads=threads, op="BinaryIndex.range_search", trusted=True,
+        op, rows = f"{type(self).__name__}.range_search", self._rows
+        lims, distances, found = _hamming.range_search(
+            queries, base_of(rows, op), radius,
+            bits=self._bits, allow=allow, threads=threads, op=op, trusted=True,
         )  # fmt: skip
-        return like(lims, queries), like(distances, queries), like(self._to_ids(rows), queries)
+        return lims, distances, _to_ids(rows, found, op)
+
+    def to(self, device: Any) -> BinaryIndex | DeviceIndex:
+        """The rows as they are now on a CUDA device ("cuda", "cuda:1", a torch.device), read-only; on "cpu" this index.
+
+        Codes and ids are copied there, once. Where they do not fit the device's free memory, they stay here and every
+        search streams through them. Changes made here later do not reach the device.
+
+        Raises:
+            ValueError: device is neither the CPU nor a CUDA device.
+            RuntimeError: there is no such device, or no kernels for one; one line says why.
+        """
+        from fasthash.search.device import moved  # late: for devices alone
+
+        return moved(self, device)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index as one safetensors file, whole or not at all; ``load`` reads it.
@@ -138,103 +243,29 @@ class BinaryIndex:
         Raises:
             OSError: the folder does not exist, the disk is full, ...; an older file at ``path`` is then untouched.
         """
-        storage.write(path, self._bits, self.codes, None if self._ids is None else self.ids)
-
-    def _base(self, op: str) -> NDArray[np.uint8]:
-        if self._count == 0:
-            raise ValueError(f"BinaryIndex.{op}: the index is empty; add codes first")
-        return self._codes[: self._count]
+        rows = self._rows
+        storage.write(path, self._bits, rows.codes, None if rows.id_buffer is None else rows.ids)
 
     def _queries(self, queries: Any, op: str) -> NDArray[Any]:
-        return to_numpy(queries, f"BinaryIndex.{op}", "queries")  # the codes are on the CPU: the queries come to them
-
-    def _to_ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return rows if self._ids is None else np.where(rows < 0, _hamming.NO_ID, self._ids[rows])
-
-    def _next_id(self) -> int:
-        if self._count == 0:
-            return 0
-        return self._count if self._ids is None else int(self._ids[self._count - 1]) + 1
-
-    def _contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        if self._ids is None:
-            return ids < self._count
-        mine = self.ids
-        at = np.searchsorted(mine, ids)
-        return (at < len(mine)) & (mine[np.minimum(at, len(mine) - 1)] == ids) if len(mine) else at < 0
-
-    def _refuse_taken(self, taken: NDArray[np.int64], where: str) -> None:
-        if len(taken):
-            raise ValueError(f"BinaryIndex.add: id {taken[0]} is {where}")
+        return to_numpy(queries, op, "queries")  # the codes are on the CPU: the queries come to them
 
     def _check_writable(self, op: str) -> None:
-        if self._mapped:
-            raise RuntimeError(f"BinaryIndex.{op}: the index is mapped from a file, read-only; load it with mmap=False")
+        if self._memory != "own":
+            raise RuntimeError(f"{op}: {_READ_ONLY[self._memory]}")
 
-    def _append(self, rows: NDArray[np.uint8], ids: NDArray[np.int64]) -> None:
-        total = self._count + len(rows)
-        if self._ids is None and ids[0] == self._count and ids[-1] == total - 1:
-            new_ids = None
-        else:
-            new_ids = _grown(self.ids if self._ids is None else self._ids, self._count, total)
-            new_ids[self._count : total] = ids
-        self._codes = _grown(self._codes, self._count, total)
-        self._codes[self._count : total] = rows
-        self._ids, self._count = new_ids, total
-
-    def _insert(self, rows: NDArray[np.uint8], ids: NDArray[np.int64]) -> None:
-        self._refuse_taken(ids[self._contains(ids)], "already in the index")
-        at = np.searchsorted(self.ids, ids)
-        codes, all_ids = np.insert(self.codes, at, rows, axis=0), np.insert(self.ids, at, ids)
-        self._codes, self._ids, self._count = codes, all_ids, len(all_ids)
+    def _refuse_missing(self, ids: NDArray[np.int64], op: str) -> None:
+        missing = ~self._rows.contains(ids)
+        if missing.any():
+            raise ValueError(f"{op}: id {ids[missing.argmax()]} is not in the index")
 
 
-def load(path: str | os.PathLike[str], mmap: bool = True, verify: bool | None = None) -> BinaryIndex:
-    """An index written by ``BinaryIndex.save``.
-
-    Args:
-        path: the file.
-        mmap: map the file and search it in place, read-only: it may be larger than memory, and opening it reads the
-            header and the ids (8 bytes a code; none while the ids are 0, 1, 2, ...) alone. The codes are then trusted:
-            padding bits that are not zero would count in the distances. False: read it into memory; it can then be
-            changed.
-        verify: read everything once and check checksum and padding bits. None: only with mmap=False. Whether the ids
-            ascend is always checked.
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an index file, truncated, damaged, or of a newer version; one line says which.
-    """
-    stored = storage.read(path, mmap=mmap, verify=not mmap if verify is None else verify)
-    index = BinaryIndex(stored.bits)
-    index._codes, index._ids, index._count, index._mapped = stored.codes, stored.ids, len(stored.codes), mmap
-    return index
+def _to_ids(rows: Snapshot, found: Any, op: str) -> Any:
+    """The ids of rows that were found, an array of any kind; of its kind and on its device."""
+    return found if rows.id_buffer is None else like(rows.to_ids(to_numpy(found, op, "rows")), found)
 
 
-def _check_ids(ids: Any, op: str) -> NDArray[np.int64]:
-    values = to_numpy(ids, f"BinaryIndex.{op}", "ids")
-    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"BinaryIndex.{op}: ids must be int64 [n], got {values.dtype} {values.shape}")
-    if values.dtype == np.uint64 and len(values) and values.max() > _MAX_ID:
-        raise ValueError(f"BinaryIndex.{op}: ids must fit int64, got {values.max()}")
-    if len(values) and values.min() < 0:
-        raise ValueError(f"BinaryIndex.{op}: ids must not be negative, got {values.min()}")
-    return values.astype(np.int64, copy=False)
-
-
-def _ascending(ids: NDArray[np.int64]) -> bool:
-    return bool((ids[1:] > ids[:-1]).all())
-
-
-def _grown(buffer: NDArray[Any], used: int, total: int) -> NDArray[Any]:
-    """A buffer of at least ``total`` rows that begins with the first ``used`` of this one; this one if it is enough."""
-    if len(buffer) >= total and buffer.flags.writeable:
-        return buffer
-    larger = np.empty((max(total, used + used // 2), *buffer.shape[1:]), buffer.dtype)
-    larger[:used] = buffer[:used]
-    return larger
-
-
-def _read_only(view: NDArray[Any]) -> NDArray[Any]:
-    view = view.view()
-    view.flags.writeable = False
-    return view
+def base_of(rows: Snapshot, op: str) -> NDArray[np.uint8]:
+    """The codes; ValueError when there are none."""
+    if rows.size == 0:
+        raise ValueError(f"{op}: the index is empty; add codes first")
+    return rows.codes

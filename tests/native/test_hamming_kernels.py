@@ -1,18 +1,14 @@
-"""The native search below its Python checks: memory it may not touch, interrupts, and the CUDA kernels on the CPU."""
+"""The native search below its Python checks: memory it may not touch, and interrupts."""
 
 import ctypes
 import mmap
-import shutil
 import signal
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fasthash import _native
 
-ROOT = Path(__file__).parents[2]
 NONE = 2147483647
 
 
@@ -193,98 +189,3 @@ def test_an_exception_of_a_signal_handler_ends_a_long_search(threads):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert (distances == -7).any()
-
-
-@pytest.fixture(scope="session")
-def emulated(tmp_path_factory):
-    """csrc/cuda/hamming_topk.cu compiled for the CPU: queries, database, k, allow -> distances, ids."""
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("needs a C++ compiler")
-    here, library = ROOT / "tests" / "native" / "cuda_emulator", tmp_path_factory.mktemp("emulator") / "topk.so"
-    flags = ["-std=c++17", "-O2", "-fno-strict-aliasing", "-shared", "-fPIC", f"-I{here}", f"-I{ROOT / 'csrc'}"]
-    subprocess.run([compiler, *flags, str(here / "hamming_topk.cpp"), "-o", str(library)], check=True)
-    functions = ctypes.CDLL(str(library))
-    functions.hamming_topk.restype = ctypes.c_char_p
-    functions.hamming_topk_scratch.restype = ctypes.c_int64
-    size = ctypes.c_int64
-
-    def topk(queries, database, k, allow=None, bits=None):
-        (nq, nbytes), nb = queries.shape, len(database)
-        scratch = functions.hamming_topk_scratch(size(nq), size(nb), size(nbytes), size(k))
-        memory = np.random.default_rng(0).integers(0, 256, scratch + 64, dtype=np.uint8)
-        untouched = memory[scratch:].copy()
-        distances, ids = np.full((nq, k), -7, np.int32), np.full((nq, k), -7, np.int64)
-        mask = None if allow is None else np.packbits(allow)
-        pointers = [None if x is None else ctypes.c_void_p(x.ctypes.data) for x in (mask, distances, ids, memory)]
-        error = functions.hamming_topk(
-            ctypes.c_void_p(queries.ctypes.data), size(nq), ctypes.c_void_p(database.ctypes.data), size(nb),
-            size(nbytes), ctypes.c_int(bits or 8 * nbytes), pointers[0], size(k), *pointers[1:], size(scratch),
-        )  # fmt: skip
-        assert error is None, error
-        assert (memory[scratch:] == untouched).all()
-        return distances, ids
-
-    return topk
-
-
-@pytest.mark.parametrize(
-    ("nb", "nq", "nbytes", "k"),
-    [
-        (1, 1, 1, 1),
-        (31, 2, 3, 40),  # more wanted than there are; bytes at a time
-        (100, 3, 8, 5),
-        (5000, 5, 8, 10),  # two chunks, a group of queries that is not full
-        (4096, 1, 12, 4096),  # everything, 32 bits at a time
-        (70_000, 2, 8, 3),  # a sample bounds the distances
-        (20_000, 3, 2, 100),  # many equal distances
-        (260, 2, 512, 10),  # the longest code
-    ],
-)
-def test_cuda_kernels_on_the_cpu(emulated, nb, nq, nbytes, k):
-    rng = np.random.default_rng(nb)
-    database = rng.integers(0, 256, (nb, nbytes), dtype=np.uint8)
-    queries = rng.integers(0, 256, (nq, nbytes), dtype=np.uint8)
-    for allow in (None, rng.random(nb) < 0.3):
-        got, want = emulated(queries, database, k, allow), brute_force(queries, database, k, allow)
-        np.testing.assert_array_equal(got[0], want[0])
-        np.testing.assert_array_equal(got[1], want[1])
-
-
-def test_cuda_kernels_take_unaligned_codes(emulated):
-    rng = np.random.default_rng(1)
-    raw = rng.integers(0, 256, 8 * 600 + 1, dtype=np.uint8)
-    database, queries = raw[1:].reshape(600, 8), rng.integers(0, 256, (2, 8), dtype=np.uint8)
-    got, want = emulated(queries, database, 7), brute_force(queries, database, 7)
-    np.testing.assert_array_equal(got[0], want[0])
-    np.testing.assert_array_equal(got[1], want[1])
-
-
-@pytest.mark.parametrize("bits", [1, 13, 31, 32, 60])
-def test_cuda_kernels_ignore_padding_bits(emulated, bits):
-    rng = np.random.default_rng(bits)
-    raw = [rng.integers(0, 256, (n, (bits + 7) // 8), dtype=np.uint8) for n in (3, 900)]
-    clean = [np.packbits(np.unpackbits(x, axis=1, count=bits), axis=1) for x in raw]
-    got, want = emulated(*raw, 20, bits=bits), brute_force(*clean, 20)
-    np.testing.assert_array_equal(got[0], want[0])
-    np.testing.assert_array_equal(got[1], want[1])
-
-
-def test_cuda_equal_codes_come_in_order_of_id(emulated):
-    database = np.zeros((9000, 4), np.uint8)
-    distances, ids = emulated(database[:1], database, 6000)
-    assert (distances == 0).all()
-    np.testing.assert_array_equal(ids[0], np.arange(6000))
-
-
-@pytest.mark.skipif(not hasattr(_native.load(), "hamming_topk_cuda_scratch"), reason="built without CUDA")
-def test_cuda_scratch_memory_is_bounded_and_sizes_are_checked():
-    scratch = _native.load().hamming_topk_cuda_scratch
-    for nq in (1, 100, 100_000):
-        for nb in (1, 10**6, 10**10):
-            for nbytes in (1, 8, 512):
-                assert 0 < scratch(nq, nb, nbytes, 10) <= (64 + 40) << 20
-    for bad in ((0, 1, 8, 1), (1, 0, 8, 1), (1, 1, 0, 1), (1, 1, 513, 1), (1, 1, 8, 0), (1, 1, 8, 2**31)):
-        with pytest.raises(ValueError, match="hamming_topk_cuda: ") as caught:
-            scratch(*bad)
-        assert "\n" not in str(caught.value)

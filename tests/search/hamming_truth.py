@@ -13,6 +13,12 @@ def random_codes(rng, n, bits):
     return codes
 
 
+def codes(bits=64, nq=3, nb=1000, seed=0):
+    """Random queries and database."""
+    rng = np.random.default_rng(seed)
+    return random_codes(rng, nq, bits), random_codes(rng, nb, bits)
+
+
 def distances(queries, database):
     """int64 [nq, nb]."""
     return np.stack([np.bitwise_count(query ^ database).sum(axis=1, dtype=np.int64) for query in queries])

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import hamming_truth as truth
 import numpy as np
 import pytest
@@ -112,6 +115,96 @@ def test_a_bad_add_changes_nothing(case, ids):
     np.testing.assert_array_equal(index.ids, np.arange(50) if ids is None else ids)
 
 
+BAD_UPDATES = {
+    "width": (np.array([4]), np.zeros((1, 2), np.uint8), r"packed must be \[n, 3\]"),
+    "padding": (np.array([4]), np.full((1, 3), 1, np.uint8), "non-zero padding bit"),
+    "too few ids": (np.array([4]), np.zeros((2, 3), np.uint8), r"ids must be int64 \[2\] like packed"),
+    "float ids": (np.array([4.0]), np.zeros((1, 3), np.uint8), "ids must be int64"),
+    "negative id": (np.array([-4]), np.zeros((1, 3), np.uint8), "must not be negative"),
+    "id twice": (np.array([4, 6, 4]), np.zeros((3, 3), np.uint8), "id 4 is twice in ids"),
+    "unknown id": (np.array([4, 999, 6]), np.zeros((3, 3), np.uint8), "id 999 is not in the index"),
+}
+
+
+@pytest.mark.parametrize("ids", [None, np.arange(50) * 2])
+@pytest.mark.parametrize("case", BAD_UPDATES)
+def test_a_bad_update_changes_nothing(case, ids):
+    index, codes = make(ids=ids)
+    given, packed, match = BAD_UPDATES[case]
+    with pytest.raises(ValueError, match=r"^BinaryIndex.update: .*" + match) as caught:
+        index.update(given, packed)
+    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(index.codes, codes)
+
+
+def test_updating_nothing_changes_nothing():
+    index, codes = make()
+    index.update(np.zeros(0, np.int64), codes[:0])
+    np.testing.assert_array_equal(index.codes, codes)
+    with pytest.raises(ValueError, match="id 0 is not in the index"):
+        BinaryIndex(20).update(np.array([0]), codes[:1])
+
+
+@pytest.mark.parametrize("ids", [None, np.arange(50) * 3])
+@pytest.mark.parametrize("size", [1, 7, 50, 51, 2**40])
+def test_batches_are_views_of_everything(ids, size):
+    index, codes = make(ids=ids)
+    batches = list(index.batches(size))
+    assert [len(b) for _, b in batches] == [min(size, 50 - start) for start in range(0, 50, size)]
+    truth.assert_same((np.concatenate([i for i, _ in batches]), np.concatenate([c for _, c in batches])),
+                      (index.ids, codes))  # fmt: skip
+    assert all(np.shares_memory(c, index.codes) and not c.flags.writeable for _, c in batches)
+    assert ids is None or all(np.shares_memory(i, index.ids) and not i.flags.writeable for i, _ in batches)
+
+
+def test_batches_of_an_empty_index_and_of_no_size():
+    assert list(BinaryIndex(20).batches()) == []
+    with pytest.raises(ValueError, match=r"^BinaryIndex.batches: size must be a whole number of at least 1, got 0"):
+        make()[0].batches(0)  # at the call, not at the first batch
+    with pytest.raises(TypeError, match=r"^BinaryIndex.batches: size must be a whole number, got float"):
+        make()[0].batches(1.5)
+
+
+CHANGES = {
+    "append": lambda index, code: index.add(code),
+    "insert": lambda index, code: index.add(code, np.array([1])),
+    "update": lambda index, code: index.update(np.array([0]), code),
+    "remove": lambda index, code: index.remove(np.array([0])),
+}
+
+
+@pytest.mark.parametrize("first", CHANGES)
+@pytest.mark.parametrize("second", CHANGES)
+def test_what_was_seen_stays_as_it_was(first, second):
+    """Views, batches and copies keep the rows of their moment, whatever is done to the index afterwards."""
+    index, codes = make(5, ids=np.arange(5) * 2)
+    index.add(codes[:1])
+    assert len(index._rows.buffer) > len(index)  # room behind the rows, which a copy must not grow into as well
+    before = index.codes.copy(), index.ids.copy()
+    seen_codes, seen_ids, batches, kept = index.codes, index.ids, index.batches(3), copy.copy(index)
+    other = ~codes[:1] & np.uint8(0xF0)
+    CHANGES[first](index, other)
+    kept.add(other ^ np.uint8(16))
+    if first != second or first == "append":
+        CHANGES[second](index, other) if (first, second) != ("remove", "update") else index.add(other)
+    truth.assert_same((seen_codes, seen_ids), before)
+    truth.assert_same([np.concatenate(parts) for parts in zip(*batches, strict=True)], before[::-1])
+    truth.assert_same((kept.codes[:-1], kept.ids[:-1]), before)
+    np.testing.assert_array_equal(kept.codes[-1:], other ^ np.uint8(16))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda index: pickle.loads(pickle.dumps(index))])
+def test_copies_are_indexes_of_their_own(copied):
+    index, codes = make(20, ids=np.arange(20) * 2)
+    index.add(codes[:1])  # with room for more behind it
+    again = copied(index)
+    again.add(codes[5:7])
+    index.add(codes[:3])
+    assert (len(index), len(again), again.bits) == (24, 23, 20)
+    np.testing.assert_array_equal(index.codes, np.concatenate([codes, codes[:1], codes[:3]]))
+    np.testing.assert_array_equal(again.codes, np.concatenate([codes, codes[:1], codes[5:7]]))
+
+
 def test_no_id_is_left_after_the_largest():
     index, codes = make(1, ids=np.array([2**63 - 1]))
     with pytest.raises(ValueError, match="no ids are left"):
@@ -141,11 +234,11 @@ def test_bad_bits(bits):
 
 
 class AgainstADict(RuleBasedStateMachine):
-    """Any sequence of add and remove against a dict of id: code."""
+    """Any sequence of add, update and remove against a dict of id: code."""
 
     def __init__(self):
         super().__init__()
-        self.index, self.model = BinaryIndex(12), {}
+        self.index, self.model, self.kept = BinaryIndex(12), {}, []
         self.rng = np.random.default_rng(0)
 
     @rule(ids=st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True))
@@ -172,6 +265,24 @@ class AgainstADict(RuleBasedStateMachine):
         self.index.remove(np.array(ids))
         for i in ids:
             self.model.pop(i, None)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def update(self, data):
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.model)), min_size=1, max_size=5, unique=True))
+        codes = truth.random_codes(self.rng, len(ids), 12)
+        self.index.update(np.array(ids), codes)
+        self.model.update(zip(ids, codes.tolist(), strict=True))
+
+    @rule()
+    def keep(self):
+        self.kept.append((copy.copy(self.index), self.index.codes, self.index.ids, dict(self.model)))
+
+    @invariant()
+    def what_was_kept_has_not_changed(self):
+        for index, codes, ids, model in self.kept:
+            assert index.ids.tolist() == ids.tolist() == sorted(model)
+            assert index.codes.tolist() == codes.tolist() == [model[i] for i in sorted(model)]
 
     @invariant()
     def same(self):

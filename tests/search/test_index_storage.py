@@ -122,7 +122,7 @@ def test_a_save_during_a_load_is_not_mixed_in(saved, monkeypatch):
     index, path, raw = saved
     other = BinaryIndex(77)
     other.add(truth.random_codes(np.random.default_rng(9), 200, 77), index.ids + 5)
-    for step in ("_read_header", "_read_metadata", "_check_tensors", "_read_tensor", "_check_ids"):
+    for step in ("_read_header", "_read_metadata", "_check_tensors", "read_tensor", "_check_ids"):
         for options in ({"mmap": True}, {"mmap": False}, {"mmap": True, "verify": True}):
             path.write_bytes(raw)
             real = getattr(storage, step)

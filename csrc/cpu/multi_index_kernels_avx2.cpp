@@ -1,0 +1,2 @@
+#define FASTHASH_BUCKETS kBucketsAvx2
+#include "cpu/multi_index_kernels.inl"

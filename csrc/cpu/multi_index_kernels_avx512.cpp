@@ -1,0 +1,2 @@
+#define FASTHASH_BUCKETS kBucketsAvx512
+#include "cpu/multi_index_kernels.inl"

@@ -1,0 +1,2 @@
+#define FASTHASH_BUCKETS kBucketsScalar
+#include "cpu/multi_index_kernels.inl"
