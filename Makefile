@@ -1,7 +1,9 @@
 # make demo    set up .venv and run the whole path: train, evaluate, index, search, one HTML page (demo-output/)
 # make test    set up .venv and run the tests
 # make lint    ruff, mypy, clang-format
-# make bench   pytest-benchmark over benchmarks/, then the interleaved comparison tables
+# make bench   pytest-benchmark over benchmarks/, then everything that bench-tables makes
+# make bench-tables  remake every table and picture of benchmarks/results
+# make sanitize  native code, file readers and argument checks under the address, undefined and thread sanitizers
 # make test-gpu  build with the current python and run what needs a CUDA device, also under compute-sanitizer
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ OUT ?= demo-output
 NATIVE := setup.py pyproject.toml constraints.txt $(shell find csrc -type f 2>/dev/null)
 CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint bench test-gpu build clean
+.PHONY: demo test lint bench bench-tables sanitize test-gpu build clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,20 +35,28 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini
-	for topic in hamming evaluate pairwise_nll; do $(BIN)/python benchmarks/run.py $$topic || exit; done
+	$(BIN)/python benchmarks/remake.py
+
+bench-tables: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/remake.py
 
 # Recompile csrc/ in place after an edit.
 build: $(VENV)/.installed-dev
 	$(BIN)/python setup.py build_ext --inplace
+
+# Needs g++ with its sanitizer libraries; FASTHASH_FUZZ=n gives the fuzzers n times the examples of `make test`.
+sanitize: $(VENV)/.installed-dev
+	$(BIN)/python tests/sanitize/run.py $(PYTEST_ARGS)
 
 # Uses $(PYTHON) as it is (its torch must see the device); needs pybind11, ninja, nvcc, pytest, hypothesis.
 test-gpu:
 	FASTHASH_CUDA=on $(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
 	FASTHASH_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider
 	FASTHASH_REQUIRE_GPU=1 compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider \
-		tests/ops/test_ops_hamming.py
+		tests/ops/test_ops_hamming.py tests/ops/test_hamming_histogram.py tests/search/test_device.py \
+		tests/search/test_device_index.py tests/search/test_device_only.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info fasthash/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

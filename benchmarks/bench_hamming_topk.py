@@ -1,21 +1,36 @@
-"""Exact search, one group a size; `python benchmarks/run.py hamming` is the interleaved form whose ratios count."""
+"""Exact search, a group for each point; the ratios that count come from `python benchmarks/run.py hamming`."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
+import cases_hamming
+import cases_hamming_filter
 import pytest
-from cases_hamming import NB, K, contestants
+from cases import Case
+from cases_hamming import FAISS, NAMES, READ, Point
+from cases_hamming_filter import BOOLEAN, KEPT, NONE, label
 
-NAMES = ["fasthash, AVX-512", "fasthash, AVX2", "FAISS IndexBinaryFlat", "NumPy bitwise_count"]
+CONTESTANTS = [NAMES["avx512"], NAMES["avx2"], NAMES["neon"], FAISS, READ]
+made = functools.lru_cache(maxsize=1)(Point.case)  # the parameters below keep a point together
+filtered = functools.lru_cache(maxsize=1)(cases_hamming_filter.case)
 
 
-@pytest.mark.parametrize("bits", [64, 128, 256])
-@pytest.mark.parametrize("nq", [1, 16, 256])
-@pytest.mark.parametrize("name", NAMES)
-def bench_knn(benchmark: Callable, make_codes: Callable, bits: int, nq: int, name: str) -> None:
-    found = contestants(*make_codes(nq, bits), threads=1)
-    if name not in found:
-        pytest.skip(f"{name}: not on this machine, or too slow at {nq} queries")
-    benchmark.group = f"knn bits={bits} N={NB} Q={nq} k={K}, 1 thread"
-    benchmark(found[name])
+def _run(benchmark: Callable, case: Case, group: str, name: str) -> None:
+    if name not in case.contestants:
+        pytest.skip(f"{name}: not on this machine, or not at this point")
+    benchmark.group = group
+    benchmark(case.contestants[name])
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+@pytest.mark.parametrize("point", cases_hamming.POINTS, ids=lambda point: point.name)
+def bench_knn(benchmark: Callable, point: Point, name: str) -> None:
+    _run(benchmark, made(point), f"knn {point.name}", name)
+
+
+@pytest.mark.parametrize("name", [NONE, *map(label, KEPT), BOOLEAN])
+@pytest.mark.parametrize("point", cases_hamming_filter.POINTS, ids=lambda point: point.name)
+def bench_filter(benchmark: Callable, point: Point, name: str) -> None:
+    _run(benchmark, filtered(point), f"knn with a filter, {point.name}", name)

@@ -1,9 +1,14 @@
-"""What a topic of run.py is made of. A module ``cases_<topic>.py`` has ``report() -> Report``."""
+"""What a topic of run.py is made of. A module ``cases_<topic>.py`` has ``report() -> Report``.
+
+Where it takes ``report(quick=True)``, that is the same page at sizes that take seconds: to see that all runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+from goals import Goal
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Case:
     baseline: str
     work: float = 0.0  # units of work of one call; 0: times are shown as they are
     check: Callable[[], None] | None = None  # raises unless the contestants agree; run before anything is timed
+    goals: tuple[Goal, ...] = ()  # shown beside what was reached; those of contestants that are not there are left out
 
 
 @dataclass(frozen=True)
@@ -28,3 +34,6 @@ class Report:
     versions: tuple[str, ...]  # distributions whose versions matter
     cases: Callable[[], Iterator[Case]]  # made one after the other, so that only one input is in memory
     rounds: int = 7
+    # One case by its name, without making the others: memory is then measured, each contestant in a fresh process.
+    case: Callable[[str], Case] | None = None
+    without_memory: tuple[str, ...] = ()  # contestants whose memory would say nothing

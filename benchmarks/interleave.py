@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 MIN_SAMPLE = 0.01  # seconds: shorter calls are repeated and averaged
@@ -44,10 +44,11 @@ def interleave(
         shuffle(order)
         for name in order:
             samples[name].append(_time(contestants[name], repeats[name]))
-    return {name: _timing(samples[baseline], times) for name, times in samples.items()}
+    return {name: timing(samples[baseline], times) for name, times in samples.items()}
 
 
-def _timing(base: list[float], own: list[float]) -> Timing:
+def timing(base: Sequence[float], own: Sequence[float]) -> Timing:
+    """From the seconds of the baseline and of one contestant, round by round."""
     ratios = [b / o for b, o in zip(base, own, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return Timing(statistics.median(own), middle, (low, high), tuple(own))

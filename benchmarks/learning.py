@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from run import cpu_name
+from machine import cpu_name
 
 from fasthash import __version__, data
 from fasthash._files import replace_file

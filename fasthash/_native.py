@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -45,6 +46,7 @@ def reason() -> str | None:
     return _reason
 
 
+@functools.cache
 def isa_names() -> tuple[str, ...]:
     """The CPU instruction sets that can run here, slowest first."""
     best = ISAS[load().best_isa()]
@@ -162,4 +164,4 @@ def like(result: NDArray[Any], origin: Any) -> Any:
 
 def address(x: NDArray[Any] | None) -> int:
     """The address of an array's first byte; 0 for None. The caller keeps the array alive."""
-    return 0 if x is None else int(x.ctypes.data)
+    return 0 if x is None else load().address(x)  # a fifth of the time of x.ctypes.data

@@ -8,9 +8,23 @@
 #define FASTHASH_CUDA_ARCHS ""
 #endif
 
+namespace {
+
+// Where an array's data begins, by the buffer protocol.
+std::uintptr_t address_of(pybind11::handle array) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(array.ptr(), &view, PyBUF_STRIDED_RO) != 0) throw pybind11::error_already_set();
+  const auto address = reinterpret_cast<std::uintptr_t>(view.buf);
+  PyBuffer_Release(&view);
+  return address;
+}
+
+}  // namespace
+
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of fasthash; fasthash/_native.py is the only caller.";
   m.def("best_isa", [] { return static_cast<int>(fasthash::best_isa()); }, "csrc/cpu/isa.h");
+  m.def("address", &address_of, "of an array's first byte");
   m.attr("cuda_archs") = FASTHASH_CUDA_ARCHS;
   m.attr("no_cuda_reason") = FASTHASH_NO_CUDA_REASON;
   m.attr("compiler") = __VERSION__;
