@@ -21,18 +21,16 @@ inline void transpose_8(__m512i* rows) {
     }
 }
 
-// Eight codes of kWords whole words: out[w] lane c = word w of code c.
+// Words of eight codes that lie in kWords vectors one after the other: out[w] lane c = word w of code c.
 template <int kWords>
-inline void load_eight(const uint8_t* codes, __m512i* out) {
-  static_assert(kWords == 1 || kWords == 2 || kWords == 4 || kWords == 8, "a power of two up to a cache line");
-  __m512i in[8];
-  for (int v = 0; v < kWords; ++v) in[v] = _mm512_loadu_si512(codes + 64 * v);
+inline void deal_words(const __m512i* in, __m512i* out) {
+  static_assert(kWords == 1 || kWords == 2 || kWords == 4, "a power of two");
   if constexpr (kWords == 1) {
     out[0] = in[0];
   } else if constexpr (kWords == 2) {
     out[0] = _mm512_permutex2var_epi64(in[0], _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), in[1]);
     out[1] = _mm512_permutex2var_epi64(in[0], _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1), in[1]);
-  } else if constexpr (kWords == 4) {
+  } else {
     const __m512i low = _mm512_set_epi64(13, 9, 5, 1, 12, 8, 4, 0), high = _mm512_set_epi64(15, 11, 7, 3, 14, 10, 6, 2);
     const __m512i words01[2] = {_mm512_permutex2var_epi64(in[0], low, in[1]),
                                 _mm512_permutex2var_epi64(in[2], low, in[3])};
@@ -42,8 +40,24 @@ inline void load_eight(const uint8_t* codes, __m512i* out) {
     out[1] = _mm512_shuffle_i64x2(words01[0], words01[1], 0xee);
     out[2] = _mm512_shuffle_i64x2(words23[0], words23[1], 0x44);
     out[3] = _mm512_shuffle_i64x2(words23[0], words23[1], 0xee);
-  } else {
-    transpose_8(in);
-    for (int w = 0; w < 8; ++w) out[w] = in[w];
   }
+}
+
+// The same of eight row-major codes of kWords whole words.
+template <int kWords>
+inline void load_eight(const uint8_t* codes, __m512i* out) {
+  __m512i in[kWords];
+  for (int v = 0; v < kWords; ++v) in[v] = _mm512_loadu_si512(codes + 64 * v);
+  deal_words<kWords>(in, out);
+}
+
+// And of four words of each of eight codes that are `stride` bytes apart.
+inline void load_eight_fours(const uint8_t* codes, int64_t stride, __m512i* out) {
+  __m512i in[4];
+  for (int v = 0; v < 4; ++v) {
+    const auto* even = reinterpret_cast<const __m256i*>(codes + 2 * v * stride);
+    const auto* odd = reinterpret_cast<const __m256i*>(codes + (2 * v + 1) * stride);
+    in[v] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(even)), _mm256_loadu_si256(odd), 1);
+  }
+  deal_words<4>(in, out);
 }

@@ -21,11 +21,19 @@
 #define __device__
 #define __host__
 #define __shared__
+#define __launch_bounds__(...)
 
 using std::max;
 using std::min;
 
 using cudaStream_t = void*;
+using cudaError_t = int;
+constexpr cudaError_t cudaSuccess = 0;
+
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  std::memset(to, value, bytes);
+  return cudaSuccess;
+}
 
 struct dim3 {
   unsigned x, y, z;
@@ -37,7 +45,6 @@ namespace emulator {
 constexpr size_t kStack = 64 * 1024;
 
 struct Fibre {
-  ucontext_t context;
   dim3 index;
   bool done = false;
   bool at_block_barrier = false;
@@ -49,13 +56,20 @@ struct Fibre {
 struct Block {
   dim3 index, size;
   std::vector<Fibre> fibres;
-  ucontext_t scheduler;
   Fibre* running = nullptr;
   std::function<void()> body;
 };
 
 inline Block* block = nullptr;
-inline std::vector<std::unique_ptr<char[]>> stacks;  // one a thread, used again by every block
+
+// One a thread, used by every block: it runs the body of the block that is current whenever it is resumed at its end.
+struct Stack {
+  std::unique_ptr<char[]> memory{new char[kStack]};
+  ucontext_t start;
+  void* resume[5];
+};
+inline std::vector<std::unique_ptr<Stack>> stacks;
+inline void* scheduler[5];
 
 [[noreturn]] inline void fail(const char* why) {
   std::fprintf(stderr, "CUDA emulator: %s\n", why);
@@ -64,19 +78,31 @@ inline std::vector<std::unique_ptr<char[]>> stacks;  // one a thread, used again
 
 inline int lane() { return static_cast<int>(block->running - block->fibres.data()) % 32; }
 
-inline void yield() {
-  Fibre* self = block->running;
-  swapcontext(&self->context, &block->scheduler);
+// What swapcontext does, without its two system calls. Where a jump leaves from must not be the function it returns to.
+[[gnu::noinline]] inline void jump(void** to) { __builtin_longjmp(to, 1); }
+
+[[gnu::noinline]] inline void yield() {
+  Stack& mine = *stacks[block->running->index.x];
+  if (__builtin_setjmp(mine.resume) == 0) jump(scheduler);
 }
 
 inline void run_fibre() {
-  block->body();
-  block->running->done = true;
-  swapcontext(&block->running->context, &block->scheduler);
+  while (true) {
+    block->body();
+    block->running->done = true;
+    yield();
+  }
 }
 
-// Every lane of the mask brings a value and leaves with those of all.
-inline const int64_t* exchange(unsigned mask, int64_t value) {
+[[gnu::noinline]] inline void resume(Stack& stack, bool started) {
+  if (__builtin_setjmp(scheduler) != 0) return;
+  if (started) jump(stack.resume);
+  setcontext(&stack.start);
+}
+
+// Every lane of the mask brings a value and leaves with those of all; the last one to come calls `all` before.
+template <typename All>
+const int64_t* exchange(unsigned mask, int64_t value, All all) {
   Fibre* self = block->running;
   if ((mask >> lane() & 1) == 0) fail("a lane calls a warp function with a mask that leaves it out");
   self->mask = mask;
@@ -90,6 +116,7 @@ inline const int64_t* exchange(unsigned mask, int64_t value) {
     while (self->mask != 0) yield();  // it is elsewhere: the last one to come wakes the others
     return self->values;
   }
+  all(warp);
   for (int to = 0; to < 32; ++to) {
     if ((mask >> to & 1) == 0) continue;
     for (int from = 0; from < 32; ++from)
@@ -99,6 +126,10 @@ inline const int64_t* exchange(unsigned mask, int64_t value) {
   return self->values;
 }
 
+inline const int64_t* exchange(unsigned mask, int64_t value) {
+  return exchange(mask, value, [](const Fibre*) {});
+}
+
 inline void run_block(dim3 index, dim3 size, const std::function<void()>& body) {
   Block here;
   here.index = index;
@@ -106,22 +137,26 @@ inline void run_block(dim3 index, dim3 size, const std::function<void()>& body) 
   here.body = body;
   here.fibres = std::vector<Fibre>(size.x);
   block = &here;
+  const size_t started = stacks.size();  // by earlier blocks
   for (unsigned t = 0; t < size.x; ++t) {
-    Fibre& fibre = here.fibres[t];
-    if (stacks.size() <= t) stacks.emplace_back(new char[kStack]);
-    fibre.index = dim3(t, 0, 0);
-    getcontext(&fibre.context);
-    fibre.context.uc_stack.ss_sp = stacks[t].get();
-    fibre.context.uc_stack.ss_size = kStack;
-    fibre.context.uc_link = &here.scheduler;
-    makecontext(&fibre.context, run_fibre, 0);
+    here.fibres[t].index = dim3(t, 0, 0);
+    if (t < started) continue;
+    stacks.emplace_back(new Stack);
+    Stack& stack = *stacks.back();
+    getcontext(&stack.start);
+    stack.start.uc_stack.ss_sp = stack.memory.get();
+    stack.start.uc_stack.ss_size = kStack;
+    makecontext(&stack.start, run_fibre, 0);
   }
+  std::vector<bool> entered(size.x);
   for (size_t done = 0; done < here.fibres.size();) {
     bool moved = false;
     for (auto& fibre : here.fibres) {
       if (fibre.done || fibre.mask != 0 || fibre.at_block_barrier) continue;
       here.running = &fibre;
-      swapcontext(&here.scheduler, &fibre.context);
+      const unsigned t = fibre.index.x;
+      resume(*stacks[t], t < started || entered[t]);
+      entered[t] = true;
       moved = true;
       done += fibre.done;
     }
@@ -194,6 +229,13 @@ T __shfl_up_sync(unsigned mask, T value, int by) {
   const int64_t* values = emulator::exchange(mask, emulator::to_bits(value));
   return from < 0 ? value : emulator::from_bits<T>(values[from]);
 }
+
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int by) {
+  return emulator::from_bits<T>(emulator::exchange(mask, emulator::to_bits(value))[emulator::lane() ^ by]);
+}
+
+inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
 
 template <typename T>
 T atomicAdd(T* at, T value) {
