@@ -15,6 +15,7 @@ from typing import Any
 import draw
 import pictures_scaling
 import scaling
+import scaling_rows
 from cases_hamming import FAISS
 from goals import Goal, Reached, goal_table
 from measured import RESULTS, Measured, load
@@ -165,7 +166,7 @@ def make(folder: Path) -> list[Path]:
         figure = peers_figure(cases[PEERS_DATA])
         written.append(draw.save(figure, folder / f"{PEERS}.png"))
     if (folder / scaling.DATA).exists():
-        written += pictures_scaling.draw(scaling.load(folder / scaling.DATA), folder)
+        written += pictures_scaling.draw(scaling_rows.load(folder / scaling.DATA), folder)
     return written
 
 

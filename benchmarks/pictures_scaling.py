@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import draw as drawing
-
-if TYPE_CHECKING:
-    from scaling import Row
+from scaling_rows import Row
 
 HEIGHT, TOP, BOTTOM = 315, 62, 48  # pixels of a picture, above its panels, below them
 LEFT, RIGHT, GUTTER = 44, 60, 10  # pixels beside a panel, and between panels

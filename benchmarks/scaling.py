@@ -7,11 +7,10 @@ python benchmarks/scaling.py --quick --out FOLDER   a tiny run, to see that all 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import machine
@@ -19,6 +18,7 @@ import pictures_scaling
 from cases_hamming import FAISS, K, Point, by_faiss, check, make_codes
 from interleave import interleave
 from measured import RESULTS
+from scaling_rows import Row, save
 
 from fasthash._files import replace_file
 from fasthash.search import knn
@@ -31,20 +31,6 @@ STEPS_BITS = (16, 32, 64, 128, 256, 512, 1024)
 LINES_Q = (1, 16, 256)  # a line for each, where the queries are not what varies
 LINES_BITS = (64, 256)
 MAX_N = 1_000_000  # where the database is not what varies
-
-
-@dataclass(frozen=True)
-class Row:
-    """One size: seconds of each, and how many times as fast as FAISS in the same round, with its quartiles."""
-
-    bits: int
-    nb: int
-    nq: int
-    fasthash: float
-    faiss: float
-    speedup: float
-    low: float
-    high: float
 
 
 def sizes(quick: bool) -> list[Point]:
@@ -71,29 +57,6 @@ def measure(points: Sequence[Point], rounds: int) -> Iterator[Row]:
         ours = found[OURS]
         print(f"{point.name}: {ours.ratio:.2f}x", file=sys.stderr, flush=True)
         yield Row(point.bits, point.nb, point.nq, ours.median, found[FAISS].median, ours.ratio, *ours.spread)
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(field.name for field in fields(Row))
-            writer.writerows([row.bits, row.nb, row.nq, *(f"{x:.4g}" for x in _figures(row))] for row in rows)
-
-    replace_file(path, write)
-
-
-def _figures(row: Row) -> tuple[float, ...]:
-    return row.fasthash, row.faiss, row.speedup, row.low, row.high
-
-
-def load(path: Path) -> list[Row]:
-    """The rows of a file that `save` wrote."""
-    with path.open(newline="") as file:
-        return [
-            Row(*(int(line[name]) for name in ("bits", "nb", "nq")), *(float(x) for x in list(line.values())[3:]))
-            for line in csv.DictReader(file)
-        ]
 
 
 def page(rows: Sequence[Row], rounds: int) -> str:

@@ -11,7 +11,8 @@ namespace fasthash {
 // Whether the guess repays its cost.
 bool guess_pays(const HammingSearch& search, int64_t k);
 
-// limits: [nq]. A limit leaves k codes nearer than itself almost surely; whoever uses it checks that it did.
+// limits: [nq], at most those of the search. A limit leaves k codes nearer than itself almost surely; whoever uses it
+// checks that it did. Memory: 16 MiB, and 4 bytes a query.
 // False: interrupted.
 bool guess_limits(const HammingSearch& search, int64_t k, std::vector<int32_t>& limits);
 

@@ -1,12 +1,6 @@
 // Counts distances without touching a counter for each pair: the 512 distances of a tile are turned into bit slices
 // (vector s holds bit s of all of them), each value's items are then one AND of slices, and their number one popcount.
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 takes the intrinsics' own "undefined" placeholders for our uninitialised variables.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
+#include "cpu/avx512.h"
 #include "cpu/hamming_histogram_kernels.h"
 
 namespace fasthash {

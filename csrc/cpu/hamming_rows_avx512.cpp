@@ -1,12 +1,6 @@
 // Row-major codes where they lie, VPOPCNTQ along the rows; see hamming_block.h for the contract. Nothing is prefetched:
 // the codes are read in one line from front to back, and prefetching 4 KiB ahead took a third of the bandwidth away.
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 takes the intrinsics' own "undefined" placeholders for our uninitialised variables.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
+#include "cpu/avx512.h"
 #include "cpu/hamming_block.h"
 #include "cpu/hamming_rows.h"
 #include "cpu/row_words.h"

@@ -25,6 +25,12 @@ class Sink {
   std::atomic<int>* ceiling_ = nullptr;
 };
 
+// Hits of a top-k must be nearer than this. 8 * bytes + 1: any will do.
+static inline int first_limit(const HammingSearch& search, int64_t query) {
+  const int any = static_cast<int>(8 * search.bytes + 1);
+  return search.limits ? std::min(search.limits[query], any) : any;
+}
+
 // Owns the sinks. open() and close() are called from the working threads, for different queries at the same time.
 class Collector {
  public:

@@ -1,11 +1,5 @@
 // 512 codes to a vector: additions are one VPTERNLOG for the sum and one for the carry; see hamming_sliced.h.
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 takes the intrinsics' own "undefined" placeholders for our uninitialised variables.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
+#include "cpu/avx512.h"
 #include "cpu/hamming_sliced.h"
 
 namespace fasthash {

@@ -40,8 +40,8 @@ inline void store_carries(Lanes a, Lanes b, Lanes c, Lanes* table) {
 
 #include "cpu/hamming_sliced.inl"
 
-// One bit of each of 16 bytes, bit j of the result from byte j; `bit` holds that bit in every byte, `weight` 1 2 4 .. 128
-// twice.
+// One bit of each of 16 bytes, bit j of the result from byte j; `bit` holds that bit in every byte, `weight` 1 2 4 ..
+// 128 twice.
 inline uint16_t gather_bit(uint8x16_t bytes, uint8x16_t bit, uint8x16_t weight) {
   const uint8x16_t set = vandq_u8(vtstq_u8(bytes, bit), weight);
   return static_cast<uint16_t>(vaddv_u8(vget_low_u8(set)) | vaddv_u8(vget_high_u8(set)) << 8);

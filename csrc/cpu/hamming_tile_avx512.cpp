@@ -1,11 +1,5 @@
 // Eight codes to a vector, VPOPCNTQ on their words; see hamming_tile.h for the contract.
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 takes the intrinsics' own "undefined" placeholders for our uninitialised variables.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
+#include "cpu/avx512.h"
 #include "cpu/hamming_tile.h"
 
 namespace fasthash {

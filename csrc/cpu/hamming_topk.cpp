@@ -100,11 +100,14 @@ class TopK final : public Sink {
 
 class TopKCollector final : public Collector {
  public:
-  TopKCollector(const HammingSearch& search, int64_t k, int64_t parts, int32_t* distances, int64_t* ids)
-      : k_(k),
+  // rows: where the hits of each query go; null: in the order of the queries.
+  TopKCollector(const HammingSearch& search, int64_t k, int64_t parts, const int64_t* rows, int32_t* distances,
+                int64_t* ids)
+      : search_(search),
+        k_(k),
         parts_(parts),
         bits_(static_cast<int>(search.bytes * 8)),
-        limits_(search.limits),
+        rows_(rows),
         distances_(distances),
         ids_(ids),
         sinks_(static_cast<size_t>(search.nq * parts)),
@@ -114,7 +117,8 @@ class TopKCollector final : public Collector {
 
   Sink* open(int64_t query, int64_t part, int64_t codes) override {
     auto& sink = sinks_[query * parts_ + part];
-    sink = std::make_unique<TopK>(k_, codes, bits_, limit(query), parts_ > 1 ? &ceilings_[query] : nullptr);
+    sink =
+        std::make_unique<TopK>(k_, codes, bits_, first_limit(search_, query), parts_ > 1 ? &ceilings_[query] : nullptr);
     return sink.get();
   }
 
@@ -124,72 +128,70 @@ class TopKCollector final : public Collector {
 
   void close(int64_t query) override {
     const auto first = sinks_.begin() + query * parts_;
+    const int64_t at = (rows_ ? rows_[query] : query) * k_;
     if (parts_ == 1) {
-      (*first)->write(distances_ + query * k_, ids_ + query * k_);
+      (*first)->write(distances_ + at, ids_ + at);
     } else {
       int64_t codes = 0;
       for (auto sink = first; sink != first + parts_; ++sink) codes += (*sink)->size();
-      TopK merged(k_, codes, bits_, limit(query), nullptr);
+      TopK merged(k_, codes, bits_, first_limit(search_, query), nullptr);
       for (auto sink = first; sink != first + parts_; ++sink)  // in order of position, as take() wants it
         for (int64_t i = 0; i < (*sink)->size(); i += kTileCodes)
           merged.take((*sink)->data() + i, std::min(kTileCodes, (*sink)->size() - i));
-      merged.write(distances_ + query * k_, ids_ + query * k_);
+      merged.write(distances_ + at, ids_ + at);
     }
     for (auto sink = first; sink != first + parts_; ++sink) sink->reset();
   }
 
  private:
-  int limit(int64_t query) const { return limits_ ? std::min(limits_[query], bits_ + 1) : bits_ + 1; }
-
+  const HammingSearch& search_;
   const int64_t k_, parts_;
   const int bits_;
-  const int32_t* const limits_;
+  const int64_t* const rows_;
   int32_t* distances_;
   int64_t* ids_;
   std::vector<std::unique_ptr<TopK>> sinks_;  // [nq, parts]
   std::vector<std::atomic<int>> ceilings_;    // [nq] the smallest limit that any part has reached
 };
 
-bool scan_topk(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids) {
+// rows: as in TopKCollector.
+bool scan_topk(const HammingSearch& search, int64_t k, const int64_t* rows, int32_t* distances, int64_t* ids) {
   const int64_t query_bytes = 8 * (TopK::capacity(k, search.nb) + 8 * search.bytes + 1);
   const ScanPlan plan = plan_scan(search, query_bytes);
-  TopKCollector collector(search, k, plan.parts, distances, ids);
+  TopKCollector collector(search, k, plan.parts, rows, distances, ids);
   return scan(search, plan, collector);
 }
 
 // Searches again for the queries whose guessed limit left too few.
-bool repair(const HammingSearch& search, int64_t k, const std::vector<int32_t>& limits, int32_t* distances,
+bool repair(const HammingSearch& search, int64_t k, const std::vector<int32_t>& guessed, int32_t* distances,
             int64_t* ids) {
-  std::vector<int64_t> again;
+  std::vector<int64_t> rows;
   std::vector<uint8_t> queries;
+  std::vector<int32_t> limits;
   for (int64_t q = 0; q < search.nq; ++q) {
-    if (ids[(q + 1) * k - 1] != kNoId || limits[q] > 8 * search.bytes) continue;
-    again.push_back(q);
+    const int limit = first_limit(search, q);
+    if (ids[(q + 1) * k - 1] != kNoId || guessed[q] >= limit) continue;
+    rows.push_back(q);
     queries.insert(queries.end(), search.queries + q * search.bytes, search.queries + (q + 1) * search.bytes);
+    limits.push_back(limit);
   }
-  if (again.empty()) return true;
+  if (rows.empty()) return true;
   HammingSearch rest = search;
   rest.queries = queries.data();
-  rest.nq = static_cast<int64_t>(again.size());
-  std::vector<int32_t> near(static_cast<size_t>(rest.nq * k));
-  std::vector<int64_t> found(near.size());
-  if (!scan_topk(rest, k, near.data(), found.data())) return false;
-  for (int64_t i = 0; i < rest.nq; ++i) {
-    std::copy_n(near.begin() + i * k, k, distances + again[i] * k);
-    std::copy_n(found.begin() + i * k, k, ids + again[i] * k);
-  }
-  return true;
+  rest.nq = static_cast<int64_t>(rows.size());
+  rest.limits = limits.data();
+  return scan_topk(rest, k, rows.data(), distances, ids);
 }
 
 }  // namespace
 
 bool hamming_topk_cpu(const HammingSearch& search, int64_t k, int32_t* distances, int64_t* ids) {
-  if (search.limits != nullptr || !guess_pays(search, k)) return scan_topk(search, k, distances, ids);
+  if (!guess_pays(search, k)) return scan_topk(search, k, nullptr, distances, ids);
   std::vector<int32_t> limits;
   if (!guess_limits(search, k, limits)) return false;
   HammingSearch guessed = search;
   guessed.limits = limits.data();
-  return scan_topk(guessed, k, distances, ids) && repair(search, k, limits, distances, ids);
+  return scan_topk(guessed, k, nullptr, distances, ids) && repair(search, k, limits, distances, ids);
 }
 
 }  // namespace fasthash

@@ -8,6 +8,7 @@ import pictures
 import pictures_scaling
 import pytest
 import scaling
+import scaling_rows
 from cases_hamming import FAISS
 from goals import Goal
 from hypothesis import given
@@ -22,7 +23,7 @@ def rows(speedup):
     for p in scaling.sizes(quick=False):
         ratio, faiss = speedup(p), 1e-9 * p.nb * p.nq
         figures = (float(f"{x:.4g}") for x in (faiss / ratio, faiss, ratio, ratio, ratio))  # as the file keeps them
-        found.append(scaling.Row(p.bits, p.nb, p.nq, *figures))
+        found.append(scaling_rows.Row(p.bits, p.nb, p.nq, *figures))
     return found
 
 
@@ -89,8 +90,8 @@ def test_bars_and_marks_of_goals():
 
 def test_scaling_rows_survive_the_file(tmp_path):
     wanted = rows(lambda p: 4.0)
-    scaling.save(tmp_path / scaling.DATA, wanted)
-    assert scaling.load(tmp_path / scaling.DATA) == wanted
+    scaling_rows.save(tmp_path / scaling.DATA, wanted)
+    assert scaling_rows.load(tmp_path / scaling.DATA) == wanted
     assert f"| 1024 | 1,000,000 | 256 | {0.25:.3g} | 1 | 4.00 (4.00 to 4.00) |" in scaling.page(wanted, 5)
 
 

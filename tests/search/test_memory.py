@@ -48,6 +48,11 @@ for queries, k, threads in ((1, 10, 2), (1, 10, 1), (1, 100_000, 2), (16, 10, 2)
     assert (distances[0, 4:] == 64).all() and (ids[0, 4:10] == [0, 1, 2, 3, 4, 5][: max(0, k - 4)]).all()
     del distances, ids
 limit_to({ROOM} << 20)
+codes = np.zeros((65_536, 512), np.uint8)
+limit_to(({ROOM} << 20) + 12 * 4096)
+distances, ids = knn(codes[:4096], codes, 1, threads=2)  # the longest codes, and many queries
+assert not distances.any() and not ids.any()
+limit_to({ROOM} << 20)
 lims, distances, ids = index.range_search(query, 1, threads=2)
 assert (lims.tolist(), distances.tolist(), ids.tolist()) == ([0, 3], [0, 1, 1], [123456, 7, {ROWS - 1}])
 """
