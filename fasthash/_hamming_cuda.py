@@ -99,6 +99,9 @@ def prepare(
     queries: Any, database: Any, bits: int | None, allow: Any, op: str, trusted: bool = False, device: Any = None
 ) -> Search:
     """Check everything, choose the device, where none is given, and bring the queries to it."""
+    for x, name in ((queries, "queries"), (database, "database")):
+        if _native.is_cuda(x) and not _native.is_torch(x):
+            raise TypeError(f"{op}: on a GPU {name} must be a torch tensor, got {type(x).__name__}")
     device = _device(queries, database, op) if device is None else device
     resident = _native.is_cuda(database)
     base: Any = database if resident or _pinned(database) else _native.to_numpy(database, op, "database")
@@ -117,9 +120,6 @@ def like(result: Any, origin: Any) -> Any:
 
 
 def _device(queries: Any, database: Any, op: str) -> Any:
-    for x, name in ((queries, "queries"), (database, "database")):
-        if _native.is_cuda(x) and not _native.is_torch(x):
-            raise TypeError(f"{op}: on a GPU {name} must be a torch tensor, got {type(x).__name__}")
     device = (database if _native.is_cuda(database) else queries).device
     why = _native.cuda_reason()
     if why is not None:

@@ -125,6 +125,9 @@ def chunks(search: Search, beside: Iterable[tuple[Any, int]] = ()) -> Iterator[t
             slot.searched.record(current)
     finally:
         current.wait_stream(copier)  # the buffers are given back to the current stream
+        if _native.is_torch(search.database):  # copied from where it lies: its owner may write there after the search
+            for slot in slots:
+                slot.copied.synchronize()
 
 
 def _coded_chunks(search: Search) -> Iterator[tuple[int, Any, Any]]:

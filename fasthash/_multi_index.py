@@ -41,9 +41,8 @@ class Tables:
 
     starts: tuple[int, ...]  # first bit of each substring
     widths: tuple[int, ...]  # and its bits
-    offsets: NDArray[
-        np.uint32
-    ]  # [sum(2^width + 1)] of table after table: bucket b is rows[offsets[b] : offsets[b + 1]]
+    # [sum(2^width + 1)] of table after table: bucket b is rows[offsets[b] : offsets[b + 1]]
+    offsets: NDArray[np.uint32]
     rows: NDArray[np.uint32]  # [tables, n], within a bucket ascending
     codes: NDArray[np.uint64] | None  # [tables, n, ceil(bits / 64)] the codes in the order of rows, zero padded
 

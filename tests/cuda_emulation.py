@@ -33,6 +33,7 @@ def cuda_module(tmp_path_factory):
         "-O1",
         "-fno-strict-aliasing",
         "-fPIC",
+        "-D_GLIBCXX_ASSERTIONS",
         "-DFASTHASH_WITH_CUDA",
         *(f"-I{i}" for i in includes),
     ]

@@ -19,6 +19,7 @@ constexpr int64_t kWordsPerItem = int64_t{1} << 19;
 constexpr int64_t kItemsPerThread = 4;               // so that a slow thread leaves work to the others
 constexpr int64_t kBlocksPerCeiling = 32;            // between two looks at what other parts have proved
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
+constexpr int64_t kWordsPerHit = 64;                 // that take as long as a hit
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -122,14 +123,14 @@ class Scan {
     uint64_t allow[kMaskWords];
     int64_t blocks = 0;
     for (int64_t start = begin; start < end; start += kTileCodes) {
-      if (calling) poll(n * words_of(search_.bytes) * kTileCodes);
       if (stop_.load(std::memory_order_relaxed)) return;
       if (plan_.parts > 1 && ++blocks % kBlocksPerCeiling == 0)
         for (int64_t q = 0; q < n; ++q) refresh(q, worker);
       const int64_t count = std::min(kTileCodes, end - start);
       load_allow(search_, start, count, allow);
       if (search_.allow && std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
-      scan_block(start, count, allow, n, worker);
+      const int64_t hits = scan_block(start, count, allow, n, worker);
+      if (calling) poll(n * words_of(search_.bytes) * kTileCodes + hits * kWordsPerHit);
     }
   }
 
@@ -153,18 +154,23 @@ class Scan {
     kernel_.set_limit(limit, search_.bytes, worker.prepared.data() + q * kernel_.query_bytes(search_.bytes));
   }
 
-  void scan_block(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
+  // Returns the number of hits.
+  int64_t scan_block(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
     Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr};
     block.loaded = kernel_.load(block.codes, count, search_.bytes, worker.block.data());
     const QueryGroup queries{n, worker.words.data(), worker.limits.data(), worker.prepared.data()};
     const int64_t found = kernel_.scan(queries, block, worker.near.data(), worker.masks.data());
     uint64_t keys[kTileCodes + kKeySlack];
+    int64_t hits = 0;
     for (int64_t i = 0; i < found; ++i) {
       const int64_t q = worker.near.data()[i];
       const uint64_t* query = worker.words.data() + q * padded_words(search_.bytes);
-      worker.sinks[q]->take(keys, keys_of_(query, block, worker.masks.data() + i * kMaskWords, start, keys));
+      const int taken = keys_of_(query, block, worker.masks.data() + i * kMaskWords, start, keys);
+      worker.sinks[q]->take(keys, taken);
       refresh(q, worker);
+      hits += taken;
     }
+    return hits;
   }
 
   void poll(int64_t words) {

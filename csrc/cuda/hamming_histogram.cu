@@ -87,6 +87,7 @@ void hamming_histogram_cuda(const HammingHistogram& search, int64_t* counts, int
   const char* op = "hamming_histogram_cuda";
   const int64_t nq = search.nq, nb = search.nb;
   check_codes(op, nq, nb, search.bytes, search.bits);
+  check_argument(op, nq < int64_t{1} << 31, "nq must be below 2^31", nq);
   check_argument(op, search.words >= 0, "words must be at least 0", search.words);
   const int64_t groups = nq == 1 ? 1 : ceil_div(nq, kGroup);
   const int64_t wanted = std::clamp(ceil_div(nb, std::max<int64_t>(kBlocks / groups, 1)), kMinChunk, kMaxChunk);

@@ -18,6 +18,7 @@ constexpr int64_t kMinChunk = 4096;              // codes: 16 for each thread of
 constexpr int64_t kMaxChunk = int64_t{1} << 30;  // hits of a chunk are counted in 32 bits
 constexpr int64_t kBatch = 32;                   // queries that the places are meant to have room for
 constexpr int64_t kEmitBytes = 40 * 1024;        // shared memory of a block that emits
+constexpr int64_t kMaxBlocks = 2147483647;       // of one launch
 constexpr int kUnroll = 4;
 constexpr int32_t kFar = 2147483647;
 
@@ -53,10 +54,11 @@ __global__ void range_count_kernel(Codes codes, Scratch at) {
 
 // Warp q: lims[q + 1] = the hits of query q.
 __global__ void range_rows_kernel(Scratch from, int nq, int64_t* lims) {
-  const int lane = threadIdx.x % 32, q = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int64_t q = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (q >= nq) return;
   int64_t sum = 0;
-  for (int c = lane; c < from.chunks; c += 32) sum += from.hits[int64_t{q} * from.chunks + c];
+  for (int c = lane; c < from.chunks; c += 32) sum += from.hits[q * from.chunks + c];
   sum = warp_inclusive_sum(sum, lane);
   if (lane == 31) lims[q + 1] = sum;
 }
@@ -66,8 +68,8 @@ __global__ void range_lims_kernel(int nq, int64_t* lims) {
   int64_t* ends = reinterpret_cast<int64_t*>(shared_words);  // [kWarps] of each warp's queries
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   int64_t before = 0;
-  for (int start = 0; start < nq; start += kThreads) {
-    const int q = start + static_cast<int>(threadIdx.x);
+  for (int64_t start = 0; start < nq; start += kThreads) {
+    const int64_t q = start + threadIdx.x;
     int64_t sum = warp_inclusive_sum(q < nq ? lims[q + 1] : 0, lane);
     if (lane == 31) ends[warp] = sum;
     __syncthreads();
@@ -240,6 +242,8 @@ RangePlan plan_range_cuda(int64_t nq, int64_t nb, int64_t bytes, int64_t radius,
   const int64_t wanted = std::clamp(most, ceil_div(nb, kMaxChunk), ceil_div(nb, kMinChunk));
   plan.chunk = ceil_div(ceil_div(nb, wanted), kThreads) * kThreads;
   plan.chunks = ceil_div(nb, plan.chunk);
+  const int64_t blocks = nq == 1 ? plan.chunks : ceil_div(nq, kGroup) * plan.chunks;
+  check_argument("hamming_range_cuda", blocks <= kMaxBlocks, "nq / 4 * ceil(nb / 2^30) must be below 2^31", blocks);
   plan.batch = std::clamp<int64_t>(cells / (plan.width * plan.chunks), 1, nq);
   const auto whole = [](int64_t size) { return static_cast<size_t>(ceil_div(size, 256) * 256); };
   plan.hits_at = 0;

@@ -7,7 +7,7 @@
 
 namespace fasthash {
 
-// Device memory that hamming_topk_cuda wants, in bytes: at most 64 MiB, and 4 bytes a query and distance for at most
+// Device memory that hamming_topk_cuda wants, in bytes: at most 72 MiB, and 8 bytes a query and distance for at most
 // 1024 queries. It does not depend on the device or the kernel.
 size_t hamming_topk_cuda_scratch(int64_t nq, int64_t nb, int64_t bytes, int64_t k);
 

@@ -47,7 +47,7 @@ int64_t survivor_capacity(int64_t nb, int64_t k, int sample, int* growth) {
   int64_t scans = 1;
   for (int64_t seen = int64_t{std::max(sample, 1)} * kGrowth; seen < kPeriod; seen *= kGrowth) ++scans;
   const int64_t expected = at_once <= kMinCapacity ? at_once : k * kGrowth * scans;
-  return std::clamp(4 * expected, std::max(kMinCapacity, k), std::max(kMinCapacity, nb));
+  return std::clamp(4 * expected, std::max(kMinCapacity, std::min(k, nb)), std::max(kMinCapacity, nb));
 }
 
 }  // namespace

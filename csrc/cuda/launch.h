@@ -33,11 +33,13 @@ inline Device current_device() {
 
 constexpr size_t kDefaultShared = 48 * 1024;  // bytes of a block; more must be asked for
 
+// Always all that the device has: a thread that asked for just its own launch could take it from another's.
 inline void allow_shared(const char* name, const void* kernel, size_t shared_bytes) {
-  if (shared_bytes > kDefaultShared)
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        name);
+  if (shared_bytes <= kDefaultShared) return;
+  int device = 0, most = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
 }
 
 // How many blocks the device runs at the same time.

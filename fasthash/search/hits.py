@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._hamming import MAX_K, NO_DISTANCE, NO_ID, whole_number
+from fasthash._arguments import whole_number
+from fasthash._hamming import MAX_K, NO_DISTANCE, NO_ID
 from fasthash._native import like, to_numpy
 from fasthash.codes import check_bits, check_packed, packed_width, unpack
 

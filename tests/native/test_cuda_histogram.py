@@ -84,7 +84,8 @@ def test_unaligned_codes(cuda_module, offset):
 
 
 def test_sizes_are_checked(cuda_module):
-    for nq, nb, nbytes, bits in ((0, 1, 8, 64), (1, 0, 8, 64), (1, 1, 0, 8), (1, 1, 513, 4104), (1, 1, 8, 56)):
+    bad = ((0, 1, 8, 64), (2**31, 1, 8, 64), (1, 0, 8, 64), (1, 1, 0, 8), (1, 1, 513, 4104), (1, 1, 8, 56))
+    for nq, nb, nbytes, bits in bad:
         with pytest.raises(ValueError, match="hamming_histogram_cuda: ") as caught:
             cuda_module.hamming_histogram_cuda(0, nq, 0, nb, nbytes, bits, 0, 0, 0, 0, 0, 0)
         assert "\n" not in str(caught.value)

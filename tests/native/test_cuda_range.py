@@ -120,7 +120,10 @@ def test_scratch_is_bounded_and_sizes_are_checked(cuda_module):
             for nbytes in (1, 8, 512):
                 for radius in (0, 2, 10**12):
                     assert 0 < scratch(nq, nb, nbytes, radius, 128 << 20) <= (129 << 20) + 5 * nq * max(nb >> 30, 1)
-    for bad in ((0, 1, 8, 1), (1, 0, 8, 1), (1, 1, 0, 1), (1, 1, 513, 1), (1, 1, 8, -1), (2**31, 1, 8, 1)):
+    many = 2**31 - 1
+    assert scratch(many, 2**31, 1, 0, 1 << 20) >= 8 * many
+    bad_sizes = ((0, 1, 8, 1), (1, 0, 8, 1), (1, 1, 0, 1), (1, 1, 513, 1), (1, 1, 8, -1), (2**31, 1, 8, 1))
+    for bad in (*bad_sizes, (many, 2**33, 1, 0)):  # the last one: more blocks than a launch has
         with pytest.raises(ValueError, match="hamming_range_cuda: ") as caught:
             scratch(*bad, 1 << 20)
         assert "\n" not in str(caught.value)

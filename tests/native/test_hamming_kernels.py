@@ -150,7 +150,7 @@ def test_a_guessed_limit_that_leaves_too_few_is_repaired(threads, filtered):
     """Each code stands ten times in a row: a sample that has met some of them takes it for one of a thousand."""
     rng = np.random.default_rng(threads)
     database = np.repeat(rng.integers(0, 256, (4000, 8), dtype=np.uint8), 10, axis=0)
-    queries = database[5::60]
+    queries = database[5::60].copy()
     allowed = rng.random(len(database)) < 0.99 if filtered else None
     mask = None if allowed is None else np.packbits(allowed)
     for k in (3, 20, 3000):
@@ -178,24 +178,37 @@ def test_an_unknown_kernel_is_refused():
         native_topk(codes, codes, 1, 0, kernel="fastest")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_an_exception_of_a_signal_handler_ends_a_long_search(threads):
+def interrupted_topk(queries, database, k, threads, seconds):
+    """The distances that a search has written when the handler of an alarm raised, -7 where it has not come to."""
+
     class Stop(Exception):
         pass
 
     def handler(number, frame):
         raise Stop
 
-    # Minutes of work: the handler must run in the middle of it, and the rest must be left undone.
-    queries, database = np.zeros((100_000, 8), np.uint8), np.zeros((1_000_000, 8), np.uint8)
-    distances, ids = np.full((len(queries), 1), -7, np.int32), np.full((len(queries), 1), -7, np.int64)
+    distances, ids = np.full((len(queries), k), -7, np.int32), np.full((len(queries), k), -7, np.int64)
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         search = native_search(queries, database, 0, threads=threads)
         with pytest.raises(Stop):
-            _native.load().hamming_topk(search, 1, distances.ctypes.data, ids.ctypes.data)
+            _native.load().hamming_topk(search, k, distances.ctypes.data, ids.ctypes.data)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert (distances == -7).any()
+    return distances
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_exception_of_a_signal_handler_ends_a_long_search(threads):
+    # Minutes of work: the handler must run in the middle of it, and the rest must be left undone.
+    queries, database = np.zeros((100_000, 8), np.uint8), np.zeros((1_000_000, 8), np.uint8)
+    assert (interrupted_topk(queries, database, 1, threads, 0.2) == -7).any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_exception_of_a_signal_handler_ends_a_search_of_many_hits(threads):
+    # Few distances, but each of them is a hit.
+    database = np.random.default_rng(threads).integers(0, 256, (100_000, 8), dtype=np.uint8)
+    assert (interrupted_topk(database[:100], database, len(database), threads, 0.02) == -7).any()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hamming_truth import assert_same, codes
 
-from fasthash import _hamming_stream
+from fasthash import _hamming_stream, _native
 from fasthash.search import BinaryIndex, load
 from fasthash.search import device as on_device
 
@@ -101,6 +101,24 @@ def test_a_moved_index_refuses_changes_and_bad_arguments(move):
         with pytest.raises(error, match=r"^DeviceIndex\.(search|range_search): ") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_queries_of_another_library_on_a_device_are_refused(move, monkeypatch):
+    queries, database = codes()
+    index = BinaryIndex(64)
+    index.add(database)
+    there = move(index)
+
+    class Foreign:
+        __cuda_array_interface__, shape = {}, queries.shape
+
+        def __dlpack__(self, **options):
+            raise BufferError("on a device")
+
+    is_cuda = _native.is_cuda
+    monkeypatch.setattr(_native, "is_cuda", lambda x: isinstance(x, Foreign) or is_cuda(x))
+    with pytest.raises(TypeError, match=r"^DeviceIndex.search: on a GPU queries must be a torch tensor, got Foreign$"):
+        there.search(Foreign(), 1)
 
 
 def test_devices_are_named_in_errors(monkeypatch):

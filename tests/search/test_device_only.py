@@ -29,18 +29,32 @@ def test_many_hits_on_a_device(bits, nq):
 @pytest.mark.parametrize("pinned", [False, True])
 def test_streaming_on_a_stream_of_the_callers(pinned):
     queries, database = codes(64, 40, 20_000_000)  # 160 MB: three chunks
-    source = torch.from_numpy(database).pin_memory() if pinned else database
+    source = torch.from_numpy(database).pin_memory() if pinned else database.copy()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):  # the buffers of one search are those of the next
             rows = torch.tensor(queries, device="cuda")
-            got = knn(rows, source, 20)
             near = range_search(rows, source, 9)
             counts = histogram(rows, source).counts
+        got = knn(rows, source, 20)
+        source[:] = 0  # its owner's again, whatever the device still has to do
     stream.synchronize()
     assert_same([x.cpu() for x in got], knn(queries, database, 20))
     assert_same([x.cpu() for x in near], range_search(queries, database, 9))
     assert_same([counts.cpu()], [histogram(queries, database).counts])
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_another_device_than_the_current_one(streamed):
+    queries, database = codes(64, 40, 100_000)
+    base = database if streamed else torch.tensor(database, device="cuda:1")
+    for place in ("cuda:1",) if streamed else ("cuda:1", "cuda:0", "cpu"):
+        rows = torch.tensor(queries, device=place)
+        got = knn(rows, base, 20)
+        assert {x.device for x in got} == {rows.device}
+        assert_same([x.cpu() for x in got], knn(queries, database, 20))
+    assert torch.cuda.current_device() == 0
 
 
 def test_nothing_waits_for_the_device():
