@@ -94,7 +94,12 @@ def main() -> None:
             )
             print(f"{lines[-1]}  {best}", flush=True)
     kept = kept_rows(isas)
-    text = "\n".join([HEAD + lines[0], *lines[1:], *(["// Measured on other machines, or estimated:"] if kept else []), *kept]) + "\n"
+    text = (
+        "\n".join(
+            [HEAD + lines[0], *lines[1:], *(["// Measured on other machines, or estimated:"] if kept else []), *kept]
+        )
+        + "\n"
+    )
     if arguments.dry_run:
         print(text)
     else:

@@ -27,7 +27,7 @@ def topk(
     queries: Any, database: Any, k: int, *, bits: int | None, allow: Any, op: str, trusted: bool,
     device: Any = None, to_ids: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """``fasthash._hamming.topk`` where queries or database are on a device. Waits only for what leaves the device.
+    """``fasthash._hamming.topk`` where queries or database are on a device. Waits only for copies from and to the host.
 
     device: where to work; None: as said above. to_ids: from rows of the database, on the device, to ids there.
     """

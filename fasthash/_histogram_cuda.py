@@ -17,7 +17,7 @@ def histogram(
     """counts and relevant int64 [nq, bits + 1], the latter [0, bits + 1] without labels; of the queries' kind.
 
     labels: of queries and database, both bitmasks [n, words] or both class ids [n]; uint64 or int64, on any device.
-    Nothing here waits for the device but a copy of the result to the host.
+    Nothing here waits for the device but copies from the host and to it.
     """
     search = prepare(queries, database, bits, None, op)
     _check_labels(labels, len(search.queries), len(search.database), op)

@@ -15,7 +15,7 @@ void set_nothing(int, int64_t, uint8_t*) {}
 
 const uint64_t* load_nothing(const uint8_t*, int64_t, int64_t, uint64_t*) { return nullptr; }
 
-int64_t tile_bytes(int64_t bytes) { return 8 * kTileCodes * words_of(bytes); }
+int64_t tile_bytes(int64_t bytes) { return 8 * kTileStride * words_of(bytes); }
 
 template <Isa kIsa>
 const uint64_t* load_words(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* scratch) {
@@ -31,10 +31,12 @@ int64_t scan_words(const QueryGroup& queries, const Block& block, uint16_t* near
   const int64_t stride = padded_words(block.bytes);
   const TileNear is_near = tile_near(kIsa, words);
   int64_t found = 0;
-  for (int64_t q = 0; q < queries.n; ++q)
+  for (int64_t q = 0; q < queries.n; ++q) {
     if (is_near(queries.words + q * stride, block.loaded, words, block.allow, queries.limits[q],
                 masks + found * kMaskWords))
       near[found++] = static_cast<uint16_t>(q);
+    fetch_next(block, q, queries.n);
+  }
   return found;
 }
 
@@ -85,11 +87,14 @@ const BlockKernel* find_block_kernel(Isa isa, const char* name) {
   return nullptr;
 }
 
-const BlockKernel& choose_block_kernel(Isa isa, int64_t bytes, int64_t queries) {
+const BlockKernel& choose_block_kernel(Isa isa, int64_t bytes, int64_t queries, int64_t codes) {
+  constexpr int64_t kFewCodes = 16 * kTileCodes;  // fewer do not repay the preparing of queries for the sliced kernel
   const Kernels& kernels = kernels_of(isa);
   for (const Calibration& row : kCalibration)
     if (row.isa == isa && bytes <= row.max_bytes)
-      return queries < row.popcount ? kernels.rows : queries < row.sliced ? kernels.popcount : kernels.sliced;
+      return queries < row.popcount                      ? kernels.rows
+             : queries < row.sliced || codes < kFewCodes ? kernels.popcount
+                                                         : kernels.sliced;
   return kernels.sliced;
 }
 

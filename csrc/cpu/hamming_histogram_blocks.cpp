@@ -38,7 +38,7 @@ class Blocks {
     try {
       const auto worker = make_worker_();
       Scratch scratch{LineBuffer<uint64_t>(kBlockQueries * words_),
-                      LineBuffer<uint64_t>(run_tiles_ * words_ * kTileCodes),
+                      LineBuffer<uint64_t>(run_tiles_ * words_ * kTileStride),
                       LineBuffer<uint64_t>(kBlockQueries * kRunWords)};
       for (int64_t block = next_.fetch_add(1); block < blocks_ && !stop_; block = next_.fetch_add(1))
         walk(block * block_, calling, *worker, scratch);
@@ -66,7 +66,7 @@ class Blocks {
     Run run{scratch.queries.data(), scratch.tiles.data(), scratch.relevant.data(), count, words_, items};
     for (int t = 0; t < tile_count(run); ++t) {
       const uint8_t* codes = e_.database + (first + t * kTileCodes) * e_.bytes;
-      tile_loader(e_.isa)(codes, items_of(run, t), e_.bytes, scratch.tiles.data() + t * (words_ * kTileCodes));
+      tile_loader(e_.isa)(codes, items_of(run, t), e_.bytes, scratch.tiles.data() + t * (words_ * kTileStride));
     }
     const int64_t stride = e_.words == 0 ? 1 : e_.words;
     for (int q = 0; q < count; ++q) {

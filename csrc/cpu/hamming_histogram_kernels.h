@@ -16,7 +16,7 @@ constexpr int64_t kRunWords = kRunTiles * kTileCodes / 64;  // words of one quer
 // A block of queries and the part of the database that they meet now.
 struct Run {
   const uint64_t* queries;   // [count, words]
-  const uint64_t* tiles;     // [ceil(items / kTileCodes), words * kTileCodes]
+  const uint64_t* tiles;     // [ceil(items / kTileCodes), words * kTileStride]
   const uint64_t* relevant;  // [count, kRunWords] bit j % 64 of word j / 64: the run's item j is relevant; rest zero
   int count;                 // queries
   int words;                 // of a code
@@ -25,7 +25,7 @@ struct Run {
 
 static inline int tile_count(const Run& run) { return static_cast<int>((run.items + kTileCodes - 1) / kTileCodes); }
 
-static inline const uint64_t* tile_of(const Run& run, int t) { return run.tiles + t * (run.words * kTileCodes); }
+static inline const uint64_t* tile_of(const Run& run, int t) { return run.tiles + t * (run.words * kTileStride); }
 
 static inline int64_t items_of(const Run& run, int t) {
   const int64_t left = run.items - t * kTileCodes;

@@ -129,7 +129,7 @@ class Scan {
       const int64_t count = std::min(kTileCodes, end - start);
       load_allow(search_, start, count, allow);
       if (search_.allow && std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
-      const int64_t hits = scan_block(start, count, allow, n, worker);
+      const int64_t hits = scan_block(start, count, end, allow, n, worker);
       if (calling) poll(n * words_of(search_.bytes) * kTileCodes + hits * kWordsPerHit);
     }
   }
@@ -155,8 +155,10 @@ class Scan {
   }
 
   // Returns the number of hits.
-  int64_t scan_block(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
-    Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr};
+  int64_t scan_block(int64_t start, int64_t count, int64_t end, const uint64_t* allow, int64_t n,
+                     Worker& worker) const {
+    const int64_t next = std::min(kTileCodes, end - start - count) * search_.bytes;
+    Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr, next};
     block.loaded = kernel_.load(block.codes, count, search_.bytes, worker.block.data());
     const QueryGroup queries{n, worker.words.data(), worker.limits.data(), worker.prepared.data()};
     const int64_t found = kernel_.scan(queries, block, worker.near.data(), worker.masks.data());
@@ -212,7 +214,7 @@ ScanPlan plan_scan(const HammingSearch& search, int64_t query_bytes) {
   plan.part = ceil_div(ceil_div(search.nb, parts), kTileCodes) * kTileCodes;
   plan.parts = ceil_div(search.nb, plan.part);
   plan.threads = std::min(plan.threads, plan.groups * plan.parts);
-  plan.kernel = search.kernel ? search.kernel : &choose_block_kernel(search.isa, search.bytes, plan.group);
+  plan.kernel = search.kernel ? search.kernel : &choose_block_kernel(search.isa, search.bytes, plan.group, plan.part);
   return plan;
 }
 

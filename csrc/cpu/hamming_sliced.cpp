@@ -48,7 +48,7 @@ void slice_part(const uint64_t* tile, int words, int part, Lanes* slices) {
   uint64_t rows[64];
   for (int w = 0; w < words; ++w)
     for (int half = 0; half < kPartWords; ++half) {
-      std::memcpy(rows, tile + w * kTileCodes + part * kLaneCodes + 64 * half, sizeof rows);
+      std::memcpy(rows, tile + w * kTileStride + part * kLaneCodes + 64 * half, sizeof rows);
       transpose_64(rows);
       for (int b = 0; b < 64; ++b) slices[64 * w + b][half] = rows[b];
     }

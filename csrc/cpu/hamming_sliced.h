@@ -38,7 +38,7 @@ static inline int64_t sliced_query_bytes(int64_t bytes) { return sliced_bits_at(
 // Slices and tables of a block of kTileCodes codes.
 static inline int64_t sliced_block_bytes(int64_t bytes) {
   return (kPatterns * sliced_tables(bytes) + 64 * words_of(bytes)) * (kTileCodes / 8) +
-         words_of(bytes) * kTileCodes * 8;
+         words_of(bytes) * kTileStride * 8;
 }
 
 void prepare_sliced(const uint64_t* words, int64_t bytes, uint8_t* prepared);

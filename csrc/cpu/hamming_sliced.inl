@@ -126,6 +126,7 @@ int64_t scan_length(const QueryGroup& queries, const Block& block, uint16_t* nea
     for (int64_t q = 0; q < queries.n; ++q) {
       const uint8_t* prepared = queries.prepared + q * query_bytes;
       const auto* limit = reinterpret_cast<const uint64_t*>(prepared + bits_at);
+      if (part == 0) fetch_next(block, q, queries.n);
       if (queries.limits[q] <= 0) continue;
       Lanes mask = allow;
       if (queries.limits[q] <= 8 * bytes) mask = both(mask, Length::nearer({tables, prepared}, limit, bytes));

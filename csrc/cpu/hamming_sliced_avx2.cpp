@@ -80,7 +80,7 @@ void slice_part(const uint64_t* tile, int words, int part, Lanes* slices) {
   for (int w = 0; w < words; ++w)
     for (int g = 0; g < kLaneCodes / 32; ++g) {
       __m256i bytes[8];
-      load_columns(tile + w * kTileCodes + part * kLaneCodes + 32 * g, bytes);
+      load_columns(tile + w * kTileStride + part * kLaneCodes + 32 * g, bytes);
       auto* to = reinterpret_cast<uint32_t*>(slices + 64 * w) + g;
       for (int b = 0; b < 8; ++b)
         for (int s = 7; s >= 0; --s) {

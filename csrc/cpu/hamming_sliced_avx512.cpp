@@ -87,13 +87,7 @@ inline void slice_words(const LoadEight& of_eight, Lanes* slices) {
 
 template <int kWords>
 void slice_rows(const uint8_t* codes, Lanes* slices) {
-  constexpr int64_t kAhead = 4096;  // bytes: one core alone does not keep the memory busy
-  const auto of_eight = [&](int g, __m512i* words) {
-    const uint8_t* from = codes + g * (64 * kWords);
-    for (int v = 0; v < kWords; ++v) _mm_prefetch(reinterpret_cast<const char*>(from + 64 * v + kAhead), _MM_HINT_T0);
-    load_eight<kWords>(from, words);
-  };
-  slice_words<kWords>(of_eight, slices);
+  slice_words<kWords>([&](int g, __m512i* words) { load_eight<kWords>(codes + g * (64 * kWords), words); }, slices);
 }
 
 // Codes of eight words in two halves: what lies between the transpositions stays in the first cache.
@@ -106,7 +100,7 @@ void slice_halves(const uint8_t* codes, Lanes* slices) {
 
 void slice_part(const uint64_t* tile, int words, int, Lanes* slices) {
   for (int w = 0; w < words; ++w) {
-    const auto of_eight = [&](int g, __m512i* word) { *word = _mm512_load_si512(tile + w * kTileCodes + 8 * g); };
+    const auto of_eight = [&](int g, __m512i* word) { *word = _mm512_load_si512(tile + w * kTileStride + 8 * g); };
     slice_words<1>(of_eight, slices + 64 * w);
   }
 }

@@ -52,7 +52,7 @@ void slice_part(const uint64_t* tile, int words, int part, Lanes* slices) {
   const uint8x16_t weight = vld1q_u8(kWeights);
   for (int w = 0; w < words; ++w)
     for (int g = 0; g < kLaneCodes / 16; ++g) {
-      const uint64_t* codes = tile + w * kTileCodes + part * kLaneCodes + 16 * g;
+      const uint64_t* codes = tile + w * kTileStride + part * kLaneCodes + 16 * g;
       auto* to = reinterpret_cast<uint16_t*>(slices + 64 * w) + g;
       for (int b = 0; b < 8; ++b) {
         uint8_t column[16];

@@ -21,18 +21,18 @@ inline void load_line(const uint8_t* from, int64_t stride, uint64_t* to) {
   for (int64_t j = 0; j < kLine; ++j) to[j] = load_word(from + j * stride);
 }
 
-// Two words of each, to[j] and to[kTileCodes + j]: half the loads, and twice as fast as word by word.
+// Two words of each, to[j] and to[kTileStride + j]: half the loads, and twice as fast as word by word.
 inline void load_two_lines(const uint8_t* from, int64_t stride, uint64_t* to) {
 #if defined(__SSE2__)
   for (int64_t j = 0; j < kLine; j += 2) {
     const __m128i even = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + j * stride));
     const __m128i odd = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + (j + 1) * stride));
     _mm_store_si128(reinterpret_cast<__m128i*>(to + j), _mm_unpacklo_epi64(even, odd));
-    _mm_store_si128(reinterpret_cast<__m128i*>(to + kTileCodes + j), _mm_unpackhi_epi64(even, odd));
+    _mm_store_si128(reinterpret_cast<__m128i*>(to + kTileStride + j), _mm_unpackhi_epi64(even, odd));
   }
 #else
   load_line(from, stride, to);
-  load_line(from + 8, stride, to + kTileCodes);
+  load_line(from + 8, stride, to + kTileStride);
 #endif
 }
 
@@ -40,12 +40,12 @@ inline void load_two_lines(const uint8_t* from, int64_t stride, uint64_t* to) {
 void load_words(const uint8_t* from, int64_t n, int64_t stride, int whole, uint64_t* to) {
   if (n == kLine) {
     int w = 0;
-    for (; w + 2 <= whole; w += 2) load_two_lines(from + w * 8, stride, to + w * kTileCodes);
-    if (w < whole) load_line(from + w * 8, stride, to + w * kTileCodes);
+    for (; w + 2 <= whole; w += 2) load_two_lines(from + w * 8, stride, to + w * kTileStride);
+    if (w < whole) load_line(from + w * 8, stride, to + w * kTileStride);
     return;
   }
   for (int w = 0; w < whole; ++w)
-    for (int64_t j = 0; j < n; ++j) to[w * kTileCodes + j] = load_word(from + j * stride + w * 8);
+    for (int64_t j = 0; j < n; ++j) to[w * kTileStride + j] = load_word(from + j * stride + w * 8);
 }
 
 constexpr int kBlock = 64;  // codes whose distances are held at once
@@ -53,7 +53,7 @@ constexpr int kBlock = 64;  // codes whose distances are held at once
 void block_distances(const uint64_t* query, const uint64_t* codes, int words, uint64_t* sums) {
   std::fill(sums, sums + kBlock, 0);
   for (int w = 0; w < words; ++w)
-    for (int j = 0; j < kBlock; ++j) sums[j] += count_bits(query[w] ^ codes[w * kTileCodes + j]);
+    for (int j = 0; j < kBlock; ++j) sums[j] += count_bits(query[w] ^ codes[w * kTileStride + j]);
 }
 
 void tile_distances_scalar(const uint64_t* query, const uint64_t* tile, int words, uint16_t* out) {
@@ -94,10 +94,10 @@ void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* til
     for (int64_t b = 0; b < kLine * bytes; b += 64) __builtin_prefetch(from + kAhead + b);
     load_words(from, n, bytes, whole, to);
     if (tail == 0) continue;
-    for (int64_t j = 0; j < n; ++j) to[whole * kTileCodes + j] = load_tail(from + j * bytes, bytes, tail);
+    for (int64_t j = 0; j < n; ++j) to[whole * kTileStride + j] = load_tail(from + j * bytes, bytes, tail);
   }
   for (int w = 0; w < words_of(bytes); ++w)
-    std::fill(tile + w * kTileCodes + count, tile + (w + 1) * kTileCodes, uint64_t{0});
+    std::fill(tile + w * kTileStride + count, tile + w * kTileStride + kTileCodes, uint64_t{0});
 }
 
 void load_query(const uint8_t* code, int64_t bytes, uint64_t* words) {

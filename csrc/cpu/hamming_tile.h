@@ -1,6 +1,6 @@
 // The one place where Hamming distances are computed on the CPU: search, range search and evaluation all stand on it.
 //
-// A tile holds kTileCodes codes word-major, tile[w * kTileCodes + j] being word w of code j, missing codes and bytes
+// A tile holds kTileCodes codes word-major, tile[w * kTileStride + j] being word w of code j, missing codes and bytes
 // zero, so every kernel runs without masks whatever the code length, count or alignment of the source.
 #pragma once
 
@@ -11,11 +11,12 @@
 namespace fasthash {
 
 constexpr int64_t kTileCodes = 512;
+constexpr int64_t kTileStride = kTileCodes + 8;  // 4 KiB apart, the words of a code would share one set of the cache
 
 // static, here and below: an inline function in a header could otherwise be linked from a file compiled for AVX-512.
 static inline int words_of(int64_t bytes) { return static_cast<int>((bytes + 7) / 8); }
 
-// tile: [words_of(bytes) * kTileCodes], 64-byte aligned; codes: [count, bytes] at any alignment, 0 <= count <=
+// tile: [words_of(bytes) * kTileStride], 64-byte aligned; codes: [count, bytes] at any alignment, 0 <= count <=
 // kTileCodes.
 using LoadTile = void (*)(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile);
 LoadTile tile_loader(Isa isa);

@@ -33,7 +33,8 @@ inline void block_distances(const uint64_t* query, const uint64_t* codes, int wo
     for (int w = start; w < stop; ++w) {
       const __m256i word = _mm256_set1_epi64x(static_cast<long long>(query[w]));
       for (int v = 0; v < kVectors; ++v)
-        bytes[v] = _mm256_add_epi8(bytes[v], count_bytes(_mm256_xor_si256(word, load(codes + w * kTileCodes + 4 * v))));
+        bytes[v] =
+            _mm256_add_epi8(bytes[v], count_bytes(_mm256_xor_si256(word, load(codes + w * kTileStride + 4 * v))));
     }
     for (int v = 0; v < kVectors; ++v) sums[v] = _mm256_add_epi64(sums[v], _mm256_sad_epu8(bytes[v], zero));
   }

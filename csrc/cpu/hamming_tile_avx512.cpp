@@ -14,7 +14,7 @@ inline void block_distances(const uint64_t* query, const uint64_t* codes, int wo
   for (int w = 0; w < (kWords ? kWords : words); ++w) {
     const __m512i word = _mm512_set1_epi64(static_cast<long long>(query[w]));
     for (int v = 0; v < kVectors; ++v) {
-      const __m512i code = _mm512_loadu_si512(codes + w * kTileCodes + v * 8);
+      const __m512i code = _mm512_loadu_si512(codes + w * kTileStride + v * 8);
       sums[v] = _mm512_add_epi64(sums[v], _mm512_popcnt_epi64(_mm512_xor_si512(word, code)));
     }
   }
@@ -48,20 +48,13 @@ bool near(const uint64_t* query, const uint64_t* tile, int words, const uint64_t
 
 #include "cpu/hamming_words_avx512.inl"
 
-constexpr int64_t kAhead = 4096;  // bytes to prefetch: one core alone does not keep the memory busy
-
-inline void prefetch(const uint8_t* from, int64_t bytes) {
-  for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(reinterpret_cast<const char*>(from + kAhead + b), _MM_HINT_T0);
-}
-
 template <int kWords>
 void load_whole_words(const uint8_t* codes, uint64_t* tile) {
   for (int64_t start = 0; start < kTileCodes; start += 8) {
     const uint8_t* from = codes + start * (8 * kWords);
     __m512i words[kWords];
-    prefetch(from, 64 * kWords);
     load_eight<kWords>(from, words);
-    for (int w = 0; w < kWords; ++w) _mm512_store_si512(tile + w * kTileCodes + start, words[w]);
+    for (int w = 0; w < kWords; ++w) _mm512_store_si512(tile + w * kTileStride + start, words[w]);
   }
 }
 
@@ -69,7 +62,6 @@ void load_whole_words(const uint8_t* codes, uint64_t* tile) {
 void load_any(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile) {
   for (int64_t start = 0; start < kTileCodes; start += 8) {
     const uint8_t* from = codes + start * bytes;
-    prefetch(from, 8 * bytes);
     for (int64_t at = 0; at < bytes; at += 64) {
       const int64_t left = bytes - at;
       const __mmask64 part = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
@@ -78,7 +70,7 @@ void load_any(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile
         rows[c] = start + c < count ? _mm512_maskz_loadu_epi8(part, from + c * bytes + at) : _mm512_setzero_si512();
       transpose_8(rows);
       for (int w = 0; w < 8 && w < (left + 7) / 8; ++w)
-        _mm512_store_si512(tile + (at / 8 + w) * kTileCodes + start, rows[w]);
+        _mm512_store_si512(tile + (at / 8 + w) * kTileStride + start, rows[w]);
     }
   }
 }

@@ -20,7 +20,7 @@ inline void block_distances(const uint64_t* query, const uint64_t* codes, int wo
     for (int w = start; w < stop; ++w) {
       const uint64x2_t word = vdupq_n_u64(query[w]);
       for (int v = 0; v < kVectors; ++v) {
-        const uint64x2_t differ = veorq_u64(word, vld1q_u64(codes + w * kTileCodes + 2 * v));
+        const uint64x2_t differ = veorq_u64(word, vld1q_u64(codes + w * kTileStride + 2 * v));
         bytes[v] = vaddq_u8(bytes[v], vcntq_u8(vreinterpretq_u8_u64(differ)));
       }
     }

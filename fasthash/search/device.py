@@ -80,7 +80,7 @@ class DeviceIndex:
     def search(self, queries: Any, k: int, allow: Any = None, threads: int | None = None) -> tuple[Any, Any]:
         """As ``BinaryIndex.search``; of the queries' kind and device, wherever they are. ``threads`` has no effect.
 
-        Nothing waits for the device but a copy to the host, unless the index is streamed."""
+        Nothing waits for the device but copies from the host and to it, unless the index is streamed."""
         k = whole_number(k, 1, MAX_K, "DeviceIndex.search", "k")
         return self._run("topk", "search", queries, k, allow, threads)
 

@@ -37,8 +37,8 @@ def knn(
     Devices: a database on a CUDA device is searched there, the queries being copied to it; queries on a device with a
         database on the CPU are answered on theirs: the database, of any size, streams through in chunks of 64 MiB.
         Otherwise, or without kernels for the device, the CPU does it. On a device the work is queued on torch's current
-        stream, and nothing waits for it but the copying of chunks and a copy of the result to the host. Padding bits
-        that are on a device are therefore not checked: they count in no distance.
+        stream, and nothing waits for it but copies from the host and to it. Padding bits that are on a device are
+        therefore not checked: they count in no distance.
     """
     return _hamming.topk(queries, database, k, bits=bits, allow=allow, threads=threads)
 

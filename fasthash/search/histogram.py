@@ -35,8 +35,8 @@ def histogram(
         TypeError: an argument is no array, threads no whole number, or class ids that are not integers.
         ValueError: wrong dtype, shape or form, an empty input, a non-zero padding bit, labels of one side alone, a
             negative class id, or a label that is neither 0 nor 1.
-    Devices: where the work is done is chosen as by ``knn``. There nothing waits for the device but a copy of the result
-        to the host; therefore padding bits and labels that are on a device are not checked: such padding bits count in
+    Devices: where the work is done is chosen as by ``knn``. There nothing waits for the device but copies from the host
+        and to it; therefore padding bits and labels that are on a device are not checked: such padding bits count in
         no distance, and all but 0 in a multi-hot matrix means that the row has the label.
     """
     op = "histogram"
