@@ -16,7 +16,8 @@ constexpr int64_t kSampleBytes = int64_t{8} << 20;     // at most: of a larger d
 constexpr int64_t kRunBytes = 4096;                    // the sample is made of runs: a page is read whole anyway ...
 constexpr int64_t kMinRuns = 64;                       // ... shorter ones where these would be fewer
 constexpr int64_t kHistogramBytes = int64_t{8} << 20;  // of as many queries as are held at once
-constexpr int64_t kMinQueries = 16;                    // fewer do not repay the sample
+constexpr int64_t kMinQueries = 16;                    // fewer do not repay the sample,
+constexpr int64_t kMinHits = 32;                       // nor does a smaller k,
 constexpr int64_t kMinDatabase = 16384;                // nor do fewer allowed codes
 constexpr int64_t kMinCodesPerHit = 2;                 // allowed codes for each one wanted: of more most are accepted
 
@@ -58,7 +59,7 @@ Sample take_sample(const HammingSearch& search) {
 }  // namespace
 
 bool guess_pays(const HammingSearch& search, int64_t k) {
-  if (search.nq < kMinQueries || search.nb < kMinDatabase) return false;
+  if (search.nq < kMinQueries || search.nb < kMinDatabase || k < kMinHits) return false;
   const int64_t allowed = count_allowed(search);
   return allowed >= kMinDatabase && k <= allowed / kMinCodesPerHit;
 }

@@ -160,6 +160,7 @@ class Scan {
     const int64_t next = std::min(kTileCodes, end - start - count) * search_.bytes;
     Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr, next};
     block.loaded = kernel_.load(block.codes, count, search_.bytes, worker.block.data());
+    if (static_cast<const void*>(block.loaded) == block.codes) block.next_bytes = 0;  // the processor sees them coming
     const QueryGroup queries{n, worker.words.data(), worker.limits.data(), worker.prepared.data()};
     const int64_t found = kernel_.scan(queries, block, worker.near.data(), worker.masks.data());
     uint64_t keys[kTileCodes + kKeySlack];
