@@ -6,8 +6,10 @@
 #include <new>
 #include <vector>
 
+#include "cpu/count_bits.h"
 #include "cpu/hamming_block.h"
 #include "cpu/hamming_threads.h"
+#include "cpu/row_words.h"
 
 namespace fasthash {
 namespace {
@@ -16,7 +18,9 @@ constexpr int64_t kMaxGroup = 512;                     // queries that share a b
 constexpr int64_t kGroupBytes = int64_t{16} << 20;     // scratch memory of a group
 constexpr int64_t kWordsPerThread = int64_t{1} << 20;  // word pairs that repay starting a thread: 0.1 to 0.3 ms
 constexpr int64_t kWordsPerItem = int64_t{1} << 19;
-constexpr int64_t kItemsPerThread = 4;               // so that a slow thread leaves work to the others
+constexpr int64_t kItemsPerThread = 4;  // so that a slow thread leaves work to the others
+constexpr int64_t kFewAllowed =
+    12;  // codes of a block that are sooner looked at one by one than scanned with the others
 constexpr int64_t kBlocksPerCeiling = 32;            // between two looks at what other parts have proved
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
 constexpr int64_t kWordsPerHit = 64;                 // that take as long as a hit
@@ -43,19 +47,37 @@ class LineMemory {
 
 // Bit j % 64 of out[j / 64] = whether code first + j exists and is allowed.
 void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint64_t* out) {
-  first_bits(count, out);
-  if (search.allow == nullptr) return;
-  uint64_t masks[kMaskWords] = {};
-  if (count == kTileCodes)
-    std::memcpy(masks, search.allow + first / 8, sizeof masks);
-  else
-    std::memcpy(masks, search.allow + first / 8, static_cast<size_t>(ceil_div(count, 8)));
+  if (search.allow == nullptr) {
+    first_bits(count, out);
+    return;
+  }
+  const uint8_t* from = search.allow + first / 8;
+  uint64_t last[kMaskWords] = {};
+  if (count < kTileCodes) {
+    std::memcpy(last, from, static_cast<size_t>(ceil_div(count, 8)));
+    from = reinterpret_cast<const uint8_t*>(last);
+  }
   for (int w = 0; w < kMaskWords; ++w) {  // turn each byte round
-    uint64_t bits = masks[w];
+    uint64_t bits = load_word(from + 8 * w);
     bits = (bits >> 1 & 0x5555555555555555u) | (bits & 0x5555555555555555u) << 1;
     bits = (bits >> 2 & 0x3333333333333333u) | (bits & 0x3333333333333333u) << 2;
-    out[w] &= (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
+    out[w] = (bits >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bits & 0x0f0f0f0f0f0f0f0fu) << 4;
   }
+  if (count < kTileCodes) {  // the last byte of a mask may name codes that do not exist
+    uint64_t exist[kMaskWords];
+    first_bits(count, exist);
+    for (int w = 0; w < kMaskWords; ++w) out[w] &= exist[w];
+  }
+}
+
+// How many codes are allowed, where at least three of the words are empty: it need not be known of fuller masks.
+int64_t count_sparse(const uint64_t* allow) {
+  int empty = 0;
+  for (int w = 0; w < kMaskWords; ++w) empty += allow[w] == 0;
+  if (empty < 3) return kTileCodes;
+  int64_t allowed = 0;
+  for (int w = 0; w < kMaskWords; ++w) allowed += static_cast<int64_t>(count_bits(allow[w]));
+  return allowed;
 }
 
 // What one thread works with: a group of queries, a block, and the hits of one in the other.
@@ -128,8 +150,12 @@ class Scan {
         for (int64_t q = 0; q < n; ++q) refresh(q, worker);
       const int64_t count = std::min(kTileCodes, end - start);
       load_allow(search_, start, count, allow);
-      if (search_.allow && std::all_of(allow, allow + kMaskWords, [](uint64_t bits) { return bits == 0; })) continue;
-      const int64_t hits = scan_block(start, count, end, allow, n, worker);
+      const int64_t allowed = search_.allow ? count_sparse(allow) : count;
+      if (allowed == 0) continue;
+      // One query reads short codes from front to back faster than every hundredth of them.
+      const bool few = search_.allow && allowed <= kFewAllowed && n * search_.bytes >= 16;
+      const int64_t hits =
+          few ? scan_few(start, count, allow, n, worker) : scan_block(start, count, end, allow, n, worker);
       if (calling) poll(n * words_of(search_.bytes) * kTileCodes + hits * kWordsPerHit);
     }
   }
@@ -152,6 +178,26 @@ class Scan {
     if (limit == worker.limits[q]) return;
     worker.limits[q] = limit;
     kernel_.set_limit(limit, search_.bytes, worker.prepared.data() + q * kernel_.query_bytes(search_.bytes));
+  }
+
+  // A block of which little is allowed: those codes alone are looked at. Returns the number of hits.
+  int64_t scan_few(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
+    const Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr, 0};
+    uint64_t keys[kTileCodes + kKeySlack];
+    int64_t hits = 0;
+    for (int64_t q = 0; q < n; ++q) {
+      const int allowed = keys_of_(worker.words.data() + q * padded_words(search_.bytes), block, allow, start, keys);
+      int near = 0;
+      for (int i = 0; i < allowed; ++i) {
+        keys[near] = keys[i];
+        near += distance_of(keys[i]) < worker.limits[q];
+      }
+      if (near == 0) continue;
+      worker.sinks[q]->take(keys, near);
+      refresh(q, worker);
+      hits += near;
+    }
+    return hits;
   }
 
   // Returns the number of hits.

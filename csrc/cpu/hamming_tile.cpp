@@ -70,7 +70,6 @@ bool tile_near_scalar(const uint64_t* query, const uint64_t* tile, int words, co
   uint64_t sums[kBlock], found[kTileCodes / kBlock], any = 0;
   for (int block = 0; block < kTileCodes / kBlock; ++block) {
     found[block] = 0;
-    if (allow[block] == 0) continue;
     block_distances(query, tile + block * kBlock, words, sums);
     uint64_t nearer = 0;
     for (int j = 0; j < kBlock; ++j) nearer |= sums[j] - bound;  // the sign bit is set where a sum is below the bound

@@ -47,7 +47,6 @@ bool near(const uint64_t* query, const uint64_t* tile, int words, const uint64_t
   uint64_t found[kTileCodes / 64] = {}, any = 0;
   for (int block = 0; block < kTileCodes / kCodes; ++block) {
     const uint64_t allowed = allow[block / 4] >> (block % 4 * kCodes) & 0xffff;
-    if (allowed == 0) continue;
     block_distances<kWords>(query, tile + block * kCodes, words, sums);
     const __m256i low = _mm256_min_epu32(_mm256_min_epu32(sums[0], sums[1]), _mm256_min_epu32(sums[2], sums[3]));
     if (_mm256_movemask_epi8(_mm256_cmpgt_epi64(bound, low)) == 0) continue;

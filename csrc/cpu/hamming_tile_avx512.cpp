@@ -20,15 +20,18 @@ inline void block_distances(const uint64_t* query, const uint64_t* codes, int wo
   }
 }
 
-// Which of 64 codes are nearer than the bound; sums as above.
-inline uint64_t nearer(const __m512i* sums, __m512i bound) {
+// Which of the allowed ones of 64 codes are nearer than the bound; sums as above.
+inline uint64_t nearer(const __m512i* sums, __m512i bound, uint64_t allowed) {
   // 32-bit minimum: one micro-op where the 64-bit one takes two, and the upper halves are zero.
   const __m512i low = _mm512_min_epu32(_mm512_min_epu32(sums[0], sums[1]), _mm512_min_epu32(sums[2], sums[3]));
   const __m512i high = _mm512_min_epu32(_mm512_min_epu32(sums[4], sums[5]), _mm512_min_epu32(sums[6], sums[7]));
-  if (_mm512_cmplt_epu64_mask(_mm512_min_epu32(low, high), bound) == 0) return 0;
+  const uint64_t some = _mm512_cmplt_epu64_mask(_mm512_min_epu32(low, high), bound);
+  uint64_t worth = some != 0 ? allowed : 0;
+  asm("" : "+r"(worth));  // one branch for both, or that no code is allowed becomes one that cannot be foreseen
+  if (worth == 0) return 0;
   uint64_t mask = 0;
   for (int v = 0; v < kVectors; ++v) mask |= static_cast<uint64_t>(_mm512_cmplt_epu64_mask(sums[v], bound)) << (8 * v);
-  return mask;
+  return mask & allowed;
 }
 
 template <int kWords>
@@ -37,10 +40,8 @@ bool near(const uint64_t* query, const uint64_t* tile, int words, const uint64_t
   __m512i sums[kVectors];
   uint64_t found[kTileCodes / 64], any = 0;
   for (int block = 0; block < kTileCodes / 64; ++block) {
-    found[block] = 0;
-    if (allow[block] == 0) continue;
     block_distances<kWords>(query, tile + block * 64, words, sums);
-    any |= found[block] = nearer(sums, bound) & allow[block];
+    any |= found[block] = nearer(sums, bound, allow[block]);
   }
   if (any != 0) _mm512_storeu_si512(mask, _mm512_loadu_si512(found));
   return any != 0;

@@ -48,7 +48,6 @@ bool tile_near_neon(const uint64_t* query, const uint64_t* tile, int words, cons
   uint64_t found[kTileCodes / 64] = {}, any = 0;
   for (int block = 0; block < kTileCodes / kCodes; ++block) {
     const uint64_t allowed = allow[block / 4] >> (block % 4 * kCodes) & 0xffff;
-    if (allowed == 0) continue;
     block_distances(query, tile + block * kCodes, words, sums);
     uint64x2_t less = vcltq_u64(sums[0], bound);
     for (int v = 1; v < kVectors; ++v) less = vorrq_u64(less, vcltq_u64(sums[v], bound));
