@@ -81,9 +81,23 @@ bool tile_near_scalar(const uint64_t* query, const uint64_t* tile, int words, co
   return any != 0;
 }
 
+// Codes of 1, 2 or 4 bytes.
+template <typename Code>
+void load_short(const uint8_t* codes, int64_t count, uint64_t* tile) {
+  for (int64_t j = 0; j < count; ++j) {
+    Code code;
+    std::memcpy(&code, codes + j * int64_t{sizeof code}, sizeof code);
+    tile[j] = code;
+  }
+  std::fill(tile + count, tile + kTileCodes, uint64_t{0});
+}
+
 }  // namespace
 
 void load_tile(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile) {
+  if (bytes == 1) return load_short<uint8_t>(codes, count, tile);
+  if (bytes == 2) return load_short<uint16_t>(codes, count, tile);
+  if (bytes == 4) return load_short<uint32_t>(codes, count, tile);
   const int whole = static_cast<int>(bytes / 8), tail = static_cast<int>(bytes % 8);
   // Eight codes at a time: every cache line of the tile is then written once and whole.
   for (int64_t start = 0; start < count; start += kLine) {

@@ -59,6 +59,22 @@ void load_whole_words(const uint8_t* codes, uint64_t* tile) {
   }
 }
 
+// Codes of 1, 2 or 4 bytes.
+template <int kBytes>
+void load_short(const uint8_t* codes, uint64_t* tile) {
+  for (int64_t start = 0; start < kTileCodes; start += 8) {
+    const uint8_t* from = codes + start * kBytes;
+    __m512i words;
+    if constexpr (kBytes == 4)
+      words = _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    else if constexpr (kBytes == 2)
+      words = _mm512_cvtepu16_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    else
+      words = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    _mm512_store_si512(tile + start, words);
+  }
+}
+
 // Any length, 64 bytes of eight rows at a time; the end of a row is loaded under a mask.
 void load_any(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile) {
   for (int64_t start = 0; start < kTileCodes; start += 8) {
@@ -79,7 +95,13 @@ void load_any(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile
 }  // namespace
 
 void load_tile_avx512(const uint8_t* codes, int64_t count, int64_t bytes, uint64_t* tile) {
-  if (count == kTileCodes && bytes == 8)
+  if (count == kTileCodes && bytes == 1)
+    load_short<1>(codes, tile);
+  else if (count == kTileCodes && bytes == 2)
+    load_short<2>(codes, tile);
+  else if (count == kTileCodes && bytes == 4)
+    load_short<4>(codes, tile);
+  else if (count == kTileCodes && bytes == 8)
     load_whole_words<1>(codes, tile);
   else if (count == kTileCodes && bytes == 16)
     load_whole_words<2>(codes, tile);
