@@ -17,6 +17,7 @@ inline void store(uint64_t* to, Lanes x) { std::memcpy(to, &x, sizeof x); }
 inline Lanes sum3(Lanes a, Lanes b, Lanes c) { return a ^ b ^ c; }
 inline Lanes majority(Lanes a, Lanes b, Lanes c) { return (a & b) | ((a ^ b) & c); }
 inline Lanes borrow(Lanes sum, Lanes limit, Lanes nearer) { return majority(~sum, limit, nearer); }
+inline Lanes carry_beside(Lanes, Lanes a, Lanes b, Lanes c) { return majority(a, b, c); }
 inline Lanes both(Lanes a, Lanes b) { return a & b; }
 inline bool any(Lanes x) { return (x[0] | x[1]) != 0; }
 inline Lanes all_equal(uint64_t word) { return Lanes{word, word}; }

@@ -1,5 +1,5 @@
 // Tables, lookups and comparison of the sliced kernel. Included once for each instruction set, inside its namespace and
-// after: Lanes, load, store, sum3, majority, borrow, both, any, all_equal, store_carries.
+// after: Lanes, load, store, sum3, carry_beside, borrow, both, any, all_equal, store_carries.
 
 constexpr int kLaneCodes = 8 * sizeof(Lanes);
 constexpr int kParts = kTileCodes / kLaneCodes;  // a block is as many vectors of codes
@@ -39,7 +39,7 @@ struct Lookups {
 // (low, carry) = low + x + carry
 inline void add_carry(Lanes& low, Lanes x, Lanes& carry) {
   const Lanes sum = sum3(low, x, carry);
-  carry = majority(low, x, carry);
+  carry = carry_beside(sum, low, x, carry);
   low = sum;
 }
 

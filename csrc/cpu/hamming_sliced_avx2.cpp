@@ -19,6 +19,7 @@ inline Lanes borrow(Lanes sum, Lanes limit, Lanes nearer) {
   const Lanes differ = _mm256_xor_si256(sum, limit);
   return _mm256_or_si256(_mm256_and_si256(differ, limit), _mm256_andnot_si256(differ, nearer));
 }
+inline Lanes carry_beside(Lanes, Lanes a, Lanes b, Lanes c) { return majority(a, b, c); }
 inline Lanes both(Lanes a, Lanes b) { return _mm256_and_si256(a, b); }
 inline bool any(Lanes x) { return _mm256_testz_si256(x, x) == 0; }
 inline Lanes all_equal(uint64_t word) { return _mm256_set1_epi64x(static_cast<long long>(word)); }

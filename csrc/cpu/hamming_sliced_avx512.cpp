@@ -10,7 +10,9 @@ typedef __m512i Lanes;
 inline Lanes load(const void* from) { return _mm512_loadu_si512(from); }
 inline void store(uint64_t* to, Lanes x) { _mm512_storeu_si512(to, x); }
 inline Lanes sum3(Lanes a, Lanes b, Lanes c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
-inline Lanes majority(Lanes a, Lanes b, Lanes c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
+// majority(a, b, c) without a: where b and c differ it is a, which then is not the sum. The sum may overwrite a and
+// this may overwrite c, so that an adder copies no register.
+inline Lanes carry_beside(Lanes sum, Lanes, Lanes b, Lanes c) { return _mm512_ternarylogic_epi64(c, sum, b, 0xb2); }
 inline Lanes borrow(Lanes sum, Lanes limit, Lanes nearer) {
   return _mm512_ternarylogic_epi64(sum, limit, nearer, 0x8e);  // majority(~sum, limit, nearer)
 }

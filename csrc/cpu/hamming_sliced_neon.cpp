@@ -21,6 +21,7 @@ inline Lanes sum3(Lanes a, Lanes b, Lanes c) {
 inline Lanes majority(Lanes a, Lanes b, Lanes c) { return vbslq_u64(veorq_u64(a, b), c, a); }
 // majority(~sum, limit, nearer): where sum and limit differ, the limit decides.
 inline Lanes borrow(Lanes sum, Lanes limit, Lanes nearer) { return vbslq_u64(veorq_u64(sum, limit), limit, nearer); }
+inline Lanes carry_beside(Lanes, Lanes a, Lanes b, Lanes c) { return majority(a, b, c); }
 inline Lanes both(Lanes a, Lanes b) { return vandq_u64(a, b); }
 inline bool any(Lanes x) { return vmaxvq_u32(vreinterpretq_u32_u64(x)) != 0; }
 inline Lanes all_equal(uint64_t word) { return vdupq_n_u64(word); }
