@@ -47,10 +47,6 @@ class LineMemory {
 
 // Bit j % 64 of out[j / 64] = whether code first + j exists and is allowed.
 void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint64_t* out) {
-  if (search.allow == nullptr) {
-    first_bits(count, out);
-    return;
-  }
   const uint8_t* from = search.allow + first / 8;
   uint64_t last[kMaskWords] = {};
   if (count < kTileCodes) {
@@ -68,6 +64,15 @@ void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint6
     first_bits(count, exist);
     for (int w = 0; w < kMaskWords; ++w) out[w] &= exist[w];
   }
+}
+
+// Of a whole block, or a few codes at the end.
+bool none_allowed(const HammingSearch& search, int64_t first, int64_t count) {
+  const uint8_t* from = search.allow + first / 8;
+  if (count < kTileCodes) return std::all_of(from, from + ceil_div(count, 8), [](uint8_t bits) { return bits == 0; });
+  uint64_t any = 0;
+  for (int w = 0; w < kMaskWords; ++w) any |= load_word(from + 8 * w);
+  return any == 0;
 }
 
 // How many codes are allowed, where at least three of the words are empty: it need not be known of fuller masks.
@@ -142,20 +147,13 @@ class Scan {
     const int64_t first = group * plan_.group, n = std::min(plan_.group, search_.nq - first);
     const int64_t begin = part * plan_.part, end = std::min(begin + plan_.part, search_.nb);
     load_queries(first, n, part, end - begin, worker);
-    uint64_t allow[kMaskWords];
     int64_t blocks = 0;
     for (int64_t start = begin; start < end; start += kTileCodes) {
       if (stop_.load(std::memory_order_relaxed)) return;
       if (plan_.parts > 1 && ++blocks % kBlocksPerCeiling == 0)
         for (int64_t q = 0; q < n; ++q) refresh(q, worker);
       const int64_t count = std::min(kTileCodes, end - start);
-      load_allow(search_, start, count, allow);
-      const int64_t allowed = search_.allow ? count_sparse(allow) : count;
-      if (allowed == 0) continue;
-      // One query reads short codes from front to back faster than every hundredth of them.
-      const bool few = search_.allow && allowed <= kFewAllowed && n * search_.bytes >= 16;
-      const int64_t hits =
-          few ? scan_few(start, count, allow, n, worker) : scan_block(start, count, end, allow, n, worker);
+      const int64_t hits = scan_filtered(start, count, end, n, worker);
       if (calling) poll(n * words_of(search_.bytes) * kTileCodes + hits * kWordsPerHit);
     }
   }
@@ -180,6 +178,23 @@ class Scan {
     kernel_.set_limit(limit, search_.bytes, worker.prepared.data() + q * kernel_.query_bytes(search_.bytes));
   }
 
+  // Scans a block in the way that its filter makes cheapest. Returns the number of hits.
+  int64_t scan_filtered(int64_t start, int64_t count, int64_t end, int64_t n, Worker& worker) const {
+    uint64_t allow[kMaskWords];
+    // One query reads short codes from front to back faster than it makes masks: it looks at those of near codes alone.
+    const bool late = search_.allow != nullptr && n * search_.bytes < 16;
+    if (search_.allow == nullptr || late) {
+      if (late && none_allowed(search_, start, count)) return 0;
+      first_bits(count, allow);
+      return scan_block(start, count, end, allow, n, late, worker);
+    }
+    load_allow(search_, start, count, allow);
+    const int64_t allowed = count_sparse(allow);
+    if (allowed == 0) return 0;
+    return allowed <= kFewAllowed ? scan_few(start, count, allow, n, worker)
+                                  : scan_block(start, count, end, allow, n, false, worker);
+  }
+
   // A block of which little is allowed: those codes alone are looked at. Returns the number of hits.
   int64_t scan_few(int64_t start, int64_t count, const uint64_t* allow, int64_t n, Worker& worker) const {
     const Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr, 0};
@@ -200,8 +215,8 @@ class Scan {
     return hits;
   }
 
-  // Returns the number of hits.
-  int64_t scan_block(int64_t start, int64_t count, int64_t end, const uint64_t* allow, int64_t n,
+  // late: `allow` is all codes, and the filter is asked where some are near. Returns the number of hits.
+  int64_t scan_block(int64_t start, int64_t count, int64_t end, const uint64_t* allow, int64_t n, bool late,
                      Worker& worker) const {
     const int64_t next = std::min(kTileCodes, end - start - count) * search_.bytes;
     Block block{search_.database + start * search_.bytes, count, search_.bytes, allow, nullptr, next};
@@ -209,9 +224,11 @@ class Scan {
     if (static_cast<const void*>(block.loaded) == block.codes) block.next_bytes = 0;  // the processor sees them coming
     const QueryGroup queries{n, worker.words.data(), worker.limits.data(), worker.prepared.data()};
     const int64_t found = kernel_.scan(queries, block, worker.near.data(), worker.masks.data());
-    uint64_t keys[kTileCodes + kKeySlack];
+    uint64_t keys[kTileCodes + kKeySlack], filter[kMaskWords];
+    if (late && found != 0) load_allow(search_, start, count, filter);
     int64_t hits = 0;
     for (int64_t i = 0; i < found; ++i) {
+      for (int w = 0; late && w < kMaskWords; ++w) worker.masks.data()[i * kMaskWords + w] &= filter[w];
       const int64_t q = worker.near.data()[i];
       const uint64_t* query = worker.words.data() + q * padded_words(search_.bytes);
       const int taken = keys_of_(query, block, worker.masks.data() + i * kMaskWords, start, keys);
