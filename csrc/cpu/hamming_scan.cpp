@@ -21,6 +21,8 @@ constexpr int64_t kWordsPerItem = int64_t{1} << 19;
 constexpr int64_t kItemsPerThread = 4;  // so that a slow thread leaves work to the others
 constexpr int64_t kFewAllowed =
     12;  // codes of a block that are sooner looked at one by one than scanned with the others
+constexpr int64_t kManyQueries = 24;  // from here on a scan of short codes costs so little that fewer must be allowed:
+constexpr int64_t kFewOfWord = 4;     // so many for each word of a code
 constexpr int64_t kBlocksPerCeiling = 32;            // between two looks at what other parts have proved
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
 constexpr int64_t kWordsPerHit = 64;                 // that take as long as a hit
@@ -191,8 +193,9 @@ class Scan {
     load_allow(search_, start, count, allow);
     const int64_t allowed = count_sparse(allow);
     if (allowed == 0) return 0;
-    return allowed <= kFewAllowed ? scan_few(start, count, allow, n, worker)
-                                  : scan_block(start, count, end, allow, n, false, worker);
+    const int64_t few = n < kManyQueries ? kFewAllowed : std::min(kFewAllowed, kFewOfWord * words_of(search_.bytes));
+    return allowed <= few ? scan_few(start, count, allow, n, worker)
+                          : scan_block(start, count, end, allow, n, false, worker);
   }
 
   // A block of which little is allowed: those codes alone are looked at. Returns the number of hits.
