@@ -28,16 +28,10 @@ const uint64_t* load_words(const uint8_t* codes, int64_t count, int64_t bytes, u
 template <Isa kIsa>
 int64_t scan_words(const QueryGroup& queries, const Block& block, uint16_t* near, uint64_t* masks) {
   const int words = words_of(block.bytes);
-  const int64_t stride = padded_words(block.bytes);
   const TileNear is_near = tile_near(kIsa, words);
-  int64_t found = 0;
-  for (int64_t q = 0; q < queries.n; ++q) {
-    if (is_near(queries.words + q * stride, block.loaded, words, block.allow, queries.limits[q],
-                masks + found * kMaskWords))
-      near[found++] = static_cast<uint16_t>(q);
-    fetch_next(block, q, queries.n);
-  }
-  return found;
+  return scan_queries(queries, block, near, masks, [&](const uint64_t* query, int limit, uint64_t* mask) {
+    return is_near(query, block.loaded, words, block.allow, limit, mask);
+  });
 }
 
 struct Kernels {

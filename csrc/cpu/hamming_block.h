@@ -2,7 +2,7 @@
 //
 //   rows      distances of row-major codes where they lie: for few queries, which repay no preparation of a block
 //   popcount  distances of a word-major tile, one vector of codes at a time
-//   sliced    bit slices and tables of partial sums: a block costs more to prepare, a query a third
+//   sliced    bit slices and tables of partial sums: a block costs more to prepare, a query half
 //
 // All give the same masks; hamming_calibration.inc says which one is fastest where.
 #pragma once
@@ -60,6 +60,20 @@ struct BlockKernel {
   //   near [kMaxParts * n]; masks [kMaxParts * n, kMaskWords]
   int64_t (*scan)(const QueryGroup& queries, const Block& block, uint16_t* near, uint64_t* masks);
 };
+
+// The scan of a kernel that takes queries one by one; near_block(words, limit, mask) says whether there are near codes.
+template <typename NearBlock>
+static inline int64_t scan_queries(const QueryGroup& queries, const Block& block, uint16_t* near, uint64_t* masks,
+                                   const NearBlock& near_block) {
+  const int64_t stride = padded_words(block.bytes);
+  int64_t found = 0;
+  for (int64_t q = 0; q < queries.n; ++q) {
+    if (near_block(queries.words + q * stride, queries.limits[q], masks + found * kMaskWords))
+      near[found++] = static_cast<uint16_t>(q);
+    fetch_next(block, q, queries.n);
+  }
+  return found;
+}
 
 // null: there is no such kernel for this instruction set.
 const BlockKernel* find_block_kernel(Isa isa, const char* name);

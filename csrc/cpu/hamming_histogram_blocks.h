@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/hamming_histogram_kernels.h"
+#include "cpu/line_buffer.h"
 #include "hamming_histogram.h"
 
 namespace fasthash {
@@ -25,19 +26,5 @@ constexpr int kBlockQueries = 32;
 
 // False: interrupted. Rethrows what a worker threw.
 bool run_blocks(const HammingEvaluation& evaluation, const std::function<std::unique_ptr<BlockWorker>()>& make_worker);
-
-// A buffer whose elements start at a cache line.
-template <typename T>
-class LineBuffer {
- public:
-  explicit LineBuffer(int64_t size) : lines_(static_cast<size_t>((size * sizeof(T) + 63) / 64)) {}
-  T* data() { return reinterpret_cast<T*>(lines_.data()); }
-
- private:
-  struct alignas(64) Line {
-    unsigned char bytes[64];
-  };
-  std::vector<Line> lines_;
-};
 
 }  // namespace fasthash

@@ -33,14 +33,3 @@ inline uint64_t near_rows(const uint64_t* query, const uint8_t* rows, int64_t co
             << j;
   return near & allowed;
 }
-
-// The scan of a kernel that takes queries one by one; near_block(query, limit, mask) says whether there are any.
-template <typename NearBlock>
-inline int64_t scan_queries(const QueryGroup& queries, int64_t bytes, uint16_t* near, uint64_t* masks,
-                            const NearBlock& near_block) {
-  int64_t found = 0;
-  for (int64_t q = 0; q < queries.n; ++q)
-    if (near_block(queries.words + q * padded_words(bytes), queries.limits[q], masks + found * kMaskWords))
-      near[found++] = static_cast<uint16_t>(q);
-  return found;
-}

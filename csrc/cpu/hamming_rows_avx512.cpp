@@ -156,7 +156,7 @@ int64_t scan_rows_avx512(const QueryGroup& queries, const Block& block, uint16_t
                       : block.bytes == 32 ? near_block<32>
                       : block.bytes == 64 ? near_block<64>
                                           : near_block<0>;
-  return scan_queries(queries, block.bytes, near, masks, [&](const uint64_t* query, int limit, uint64_t* mask) {
+  return scan_queries(queries, block, near, masks, [&](const uint64_t* query, int limit, uint64_t* mask) {
     return kernel(query, block, limit, mask);
   });
 }

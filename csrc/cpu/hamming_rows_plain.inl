@@ -44,7 +44,7 @@ inline int64_t scan_by_rows(const QueryGroup& queries, const Block& block, uint1
                       : block.bytes == 32 ? near_block_by_rows<32>
                       : block.bytes == 64 ? near_block_by_rows<64>
                                           : near_block_by_rows<0>;
-  return scan_queries(queries, block.bytes, near, masks, [&](const uint64_t* query, int limit, uint64_t* mask) {
+  return scan_queries(queries, block, near, masks, [&](const uint64_t* query, int limit, uint64_t* mask) {
     return kernel(query, block, limit, mask);
   });
 }

@@ -1,14 +1,13 @@
 #include "cpu/hamming_scan.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "cpu/count_bits.h"
 #include "cpu/hamming_block.h"
 #include "cpu/hamming_threads.h"
+#include "cpu/line_buffer.h"
 #include "cpu/row_words.h"
 
 namespace fasthash {
@@ -19,33 +18,14 @@ constexpr int64_t kGroupBytes = int64_t{16} << 20;     // scratch memory of a gr
 constexpr int64_t kWordsPerThread = int64_t{1} << 20;  // word pairs that repay starting a thread: 0.1 to 0.3 ms
 constexpr int64_t kWordsPerItem = int64_t{1} << 19;
 constexpr int64_t kItemsPerThread = 4;  // so that a slow thread leaves work to the others
-constexpr int64_t kFewAllowed =
-    12;  // codes of a block that are sooner looked at one by one than scanned with the others
-constexpr int64_t kManyQueries = 24;  // from here on a scan of short codes costs so little that fewer must be allowed:
-constexpr int64_t kFewOfWord = 4;     // so many for each word of a code
+// A block with so few allowed codes is not scanned, those are looked at: 12, or 4 for each word of a code where there
+// are so many queries that scanning short codes costs them little.
+constexpr int64_t kFewAllowed = 12, kFewOfWord = 4, kManyQueries = 24;
 constexpr int64_t kBlocksPerCeiling = 32;            // between two looks at what other parts have proved
 constexpr int64_t kWordsPerPoll = int64_t{1} << 26;  // word pairs between two questions about an interrupt: 5 to 100 ms
 constexpr int64_t kWordsPerHit = 64;                 // that take as long as a hit
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Uninitialised memory from a cache line on.
-template <typename T>
-class LineMemory {
- public:
-  explicit LineMemory(int64_t size) {
-    const size_t bytes = static_cast<size_t>(ceil_div(std::max<int64_t>(size, 1) * int64_t{sizeof(T)}, 64) * 64);
-    memory_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
-    if (memory_ == nullptr) throw std::bad_alloc();
-  }
-  T* data() { return memory_.get(); }
-
- private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
-  };
-  std::unique_ptr<T, Free> memory_;
-};
 
 // Bit j % 64 of out[j / 64] = whether code first + j exists and is allowed.
 void load_allow(const HammingSearch& search, int64_t first, int64_t count, uint64_t* out) {
@@ -98,11 +78,11 @@ struct Worker {
         limits(static_cast<size_t>(group)),
         sinks(static_cast<size_t>(group)) {}
 
-  LineMemory<uint64_t> words;
-  LineMemory<uint8_t> prepared;
-  LineMemory<uint64_t> block;
-  LineMemory<uint16_t> near;
-  LineMemory<uint64_t> masks;
+  LineBuffer<uint64_t> words;
+  LineBuffer<uint8_t> prepared;
+  LineBuffer<uint64_t> block;
+  LineBuffer<uint16_t> near;
+  LineBuffer<uint64_t> masks;
   std::vector<int> limits;
   std::vector<Sink*> sinks;
 };

@@ -5,7 +5,7 @@
 // first level of that addition hardly depends on the query: complementing inputs can only complement a sum, and a carry
 // takes 8 values for the 8 patterns of three query bits. So the block is prepared once for all queries: sums are added
 // on to the last, every carry becomes a table of its 8 values, and a query looks up (8 bytes - 2) / 2 carries and adds
-// those: half the slices, and a third of the work, of counting all bits.
+// those: half the slices, and half the work, of counting all bits.
 //
 //   distance = 2 (sum of the 4 bytes - 1 carries) + a + b, where a and b are the two sums that are left over.
 //   distance < limit = 2 u + v  <=>  (sum of carries) + majority(a, b, v) <= u - 1 + v

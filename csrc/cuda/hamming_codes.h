@@ -75,4 +75,12 @@ __device__ inline int64_t warp_inclusive_sum(int64_t value, int lane) {
   return value;
 }
 
+// Lane 31 of a warp has the sum of values[0 .. count - 1].
+template <typename Value>
+__device__ inline int64_t warp_sum(const Value* values, int count, int lane) {
+  int64_t sum = 0;
+  for (int i = lane; i < count; i += 32) sum += values[i];
+  return warp_inclusive_sum(sum, lane);
+}
+
 }  // namespace fasthash

@@ -57,9 +57,7 @@ __global__ void range_rows_kernel(Scratch from, int nq, int64_t* lims) {
   const int lane = threadIdx.x % 32;
   const int64_t q = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (q >= nq) return;
-  int64_t sum = 0;
-  for (int c = lane; c < from.chunks; c += 32) sum += from.hits[q * from.chunks + c];
-  sum = warp_inclusive_sum(sum, lane);
+  const int64_t sum = warp_sum(from.hits + q * from.chunks, from.chunks, lane);
   if (lane == 31) lims[q + 1] = sum;
 }
 
@@ -110,9 +108,7 @@ __global__ void range_total_kernel(Scratch at, int64_t cells) {
   const int lane = threadIdx.x % 32;
   const int64_t cell = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (cell >= cells) return;
-  int64_t sum = 0;
-  for (int c = lane; c < at.chunks; c += 32) sum += at.places[cell * at.chunks + c];
-  sum = warp_inclusive_sum(sum, lane);
+  const int64_t sum = warp_sum(at.places + cell * at.chunks, at.chunks, lane);
   if (lane == 31) at.totals[cell] = sum;
 }
 

@@ -67,9 +67,7 @@ __global__ void __launch_bounds__(kThreads) place_kernel(Counters at, int bits, 
   uint32_t* hits = at.hits + int64_t{q} * at.chunks;
   for (int c = threadIdx.x; c < at.chunks; c += kThreads) hits[c] = 0;
   for (int d = warp; d <= limit; d += kWarps) {
-    int64_t sum = 0;
-    for (int c = lane; c < at.chunks; c += 32) sum += counts[int64_t{d} * at.chunks + c];
-    sum = warp_inclusive_sum(sum, lane);
+    const int64_t sum = warp_sum(counts + int64_t{d} * at.chunks, at.chunks, lane);
     if (lane == 31) totals[d] = sum;
   }
   __syncthreads();

@@ -5,10 +5,7 @@
 //
 // The accumulators start at -(limit + 1): what may be a hit has its sign set, and one OR over all of them tells whether
 // a warp has any. Reads nb * bytes per 64 queries, mostly from the L2: blocks that follow each other share their codes.
-#include <algorithm>
-
 #include "cuda/hamming_topk_tensor.h"
-#include "cuda/launch.h"
 #include "cuda/tensor_mma.h"
 
 namespace fasthash {
@@ -137,11 +134,7 @@ void scan_mma(const Codes& codes, const Part& part, const Survivors& to, cudaStr
     using Word = decltype(word);
     const auto kernel = codes.bytes <= 8 ? scan_mma_kernel<Word, true> : scan_mma_kernel<Word, false>;
     const size_t shared = static_cast<size_t>(slices_of(codes.bytes)) * kRowTiles * 32 * sizeof(Pair);
-    const int64_t groups = ceil_div(codes.nq, kRows),
-                  most = resident_blocks("hamming_topk mma", kernel, kThreads, shared);
-    const int64_t rounds = std::clamp<int64_t>(most / groups, 1, part.tiles);
-    launch("hamming_topk mma", kernel, static_cast<unsigned>(rounds * groups), kThreads, shared, stream, codes, part,
-           to);
+    launch_rounds("hamming_topk mma", kernel, kRows, kThreads, shared, stream, codes, part, to);
   });
 }
 

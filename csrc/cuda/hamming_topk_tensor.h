@@ -2,7 +2,10 @@
 // distance. Bits that neither code has, the padding to whole words, are zero in a and in b and so add nothing.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/hamming_topk_device.h"
+#include "cuda/launch.h"
 
 namespace fasthash {
 
@@ -70,6 +73,16 @@ struct Way {
     at = start(at.tile + stride);
   }
 };
+
+// As many blocks for each group of `rows` queries as are resident at a time: each walks every nth tile, n being their
+// number.
+using ScanKernel = void (*)(Codes codes, Part part, Survivors to);
+inline void launch_rounds(const char* name, ScanKernel kernel, int rows, int threads, size_t shared,
+                          cudaStream_t stream, const Codes& codes, const Part& part, const Survivors& to) {
+  const int64_t groups = ceil_div(codes.nq, rows), most = resident_blocks(name, kernel, threads, shared);
+  const int64_t rounds = std::clamp<int64_t>(most / groups, 1, part.tiles);
+  launch(name, kernel, static_cast<unsigned>(rounds * groups), threads, shared, stream, codes, part, to);
+}
 
 // Calls run(Word{}) with the widest word of code_word.
 template <typename Run>

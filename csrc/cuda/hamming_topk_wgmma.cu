@@ -6,10 +6,7 @@
 // Reads nb * bytes per 128 queries, mostly from the L2: blocks that follow each other share their codes. Only a GPU can
 // show more than csrc/cuda/tensor_wgmma.h says: whether the loads are hidden, and what a barrier for each 128 bits
 // costs.
-#include <algorithm>
-
 #include "cuda/hamming_topk_tensor.h"
-#include "cuda/launch.h"
 #include "cuda/tensor_wgmma.h"
 
 namespace fasthash {
@@ -118,11 +115,7 @@ void scan_wgmma(const Codes& codes, const Part& part, const Survivors& to, cudaS
   with_code_word(codes, [&](auto word) {
     const auto kernel = scan_wgmma_kernel<decltype(word)>;
     const size_t shared = static_cast<size_t>(slices_of(codes.bytes) + 2) * kSlice;
-    const int64_t groups = ceil_div(codes.nq, kRows),
-                  most = resident_blocks("hamming_topk wgmma", kernel, kThreads, shared);
-    const int64_t rounds = std::clamp<int64_t>(most / groups, 1, part.tiles);
-    launch("hamming_topk wgmma", kernel, static_cast<unsigned>(rounds * groups), kThreads, shared, stream, codes, part,
-           to);
+    launch_rounds("hamming_topk wgmma", kernel, kRows, kThreads, shared, stream, codes, part, to);
   });
 }
 

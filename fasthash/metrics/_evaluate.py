@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._hamming import whole_number
+from fasthash._arguments import whole_number
 from fasthash._native import like
 from fasthash.metrics import _expected
 from fasthash.metrics._histograms import Inputs, measure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._hamming import whole_number
+from fasthash._arguments import whole_number
 from fasthash.metrics._histograms import Histograms
 
 Floats = NDArray[np.float64]
