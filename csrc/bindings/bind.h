@@ -23,6 +23,6 @@ void bind_hamming(pybind11::module_& m);
 void bind_hamming_cuda(pybind11::module_& m);  // defined with FASTHASH_WITH_CUDA alone
 void bind_hamming_histogram(pybind11::module_& m);
 void bind_multi_index(pybind11::module_& m);
-void bind_pairwise_nll(pybind11::module_& m);
+void bind_pair_loss(pybind11::module_& m);
 
 }  // namespace fasthash

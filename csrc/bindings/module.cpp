@@ -34,5 +34,5 @@ PYBIND11_MODULE(_C, m) {
 #endif
   fasthash::bind_hamming_histogram(m);
   fasthash::bind_multi_index(m);
-  fasthash::bind_pairwise_nll(m);
+  fasthash::bind_pair_loss(m);
 }

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasthash import _native
 from fasthash.ops._checks import check_choice, check_finite, check_matrix, check_same, check_tensor, describe
+from fasthash.ops._pair_native import operand, rows_for, run
 from fasthash.ops._registry import define, interpreted, register
 from fasthash.ops.labels import PackedLabels, check_class_ids, check_label_kinds, label_words, share_label
 
@@ -84,21 +84,16 @@ def _cpp(
     a: Tensor, b: Tensor, labels_a: Tensor | None, labels_b: Tensor | None, sim: Tensor | None, scale: float,
     grad_a: bool, grad_b: bool,
 ) -> Results:  # fmt: skip
-    a, b = a.to(torch.float32).contiguous(), b.to(torch.float32).contiguous()
-    out_a = torch.empty_like(a) if grad_a else a.new_empty(0)
-    out_b = torch.empty_like(b) if grad_b else b.new_empty(0)
-    labels_a, labels_b = (x if x is None else x.contiguous() for x in (labels_a, labels_b))
-    dense = None if sim is None else sim.to(torch.float32).contiguous()
-    loss = _native.load().pairwise_nll(
-        a.data_ptr(), b.data_ptr(), a.shape[0], b.shape[0], a.shape[1],
-        _address(labels_a), _address(labels_b), _words(labels_a), _address(dense), scale,
-        out_a.data_ptr() if grad_a else 0, out_b.data_ptr() if grad_b else 0, _native.isa(), torch.get_num_threads(),
+    a, b = rows_for(a), rows_for(b)
+    out_a, out_b = (
+        torch.empty_strided(x.shape, x.stride()) if wanted else None for x, wanted in ((a, grad_a), (b, grad_b))
+    )
+    loss = run(
+        "pairwise_nll", operand(a, out_a, labels_a), operand(b, out_b, labels_b), a.shape[1], scale,
+        words=_words(labels_a), dense=None if sim is None else sim.to(torch.float32).contiguous(),
     )  # fmt: skip
-    return torch.tensor(loss, dtype=torch.float32), out_a, out_b
-
-
-def _address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
+    grads = (a.new_empty(0) if x is None else x for x in (out_a, out_b))
+    return torch.tensor(loss, dtype=torch.float32), *grads
 
 
 def _words(labels: Tensor | None) -> int:

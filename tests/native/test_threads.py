@@ -14,7 +14,7 @@ def test_threads(tmp_path):
     if compiler is None:
         pytest.skip("needs a C++ compiler")
     sources = [ROOT / "tests/native/threads/threads.cpp"]
-    sources += [ROOT / "csrc/cpu" / name for name in ("hamming_threads.cpp", "pairwise_nll_threads.cpp")]
+    sources += [ROOT / "csrc/cpu" / name for name in ("hamming_threads.cpp", "run_on_threads.cpp")]
     flags = ["-std=c++17", "-O1", "-pthread", f"-I{ROOT / 'csrc'}"]
     program = tmp_path / "threads"
     subprocess.run([compiler, *flags, *map(str, sources), "-o", str(program), "-ldl"], check=True)

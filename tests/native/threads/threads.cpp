@@ -1,4 +1,4 @@
-// Exits with 0 when threads are handled as csrc/cpu/hamming_threads.h and pairwise_nll_threads.h say, else with a line.
+// Exits with 0 when threads are handled as csrc/cpu/hamming_threads.h and run_on_threads.h say, else with a line.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "cpu/hamming_threads.h"
-#include "cpu/pairwise_nll_threads.h"
+#include "cpu/run_on_threads.h"
 
 namespace {
 

@@ -1,12 +1,12 @@
-// Vectors of FASTHASH_NLL_VECTOR floats by compiler extensions, with intrinsics where they save work. Everything has
+// Vectors of FASTHASH_VECTOR floats by compiler extensions, with intrinsics where they save work. Everything has
 // internal linkage: the linker must never choose one instruction set's copy of a function for another.
 // NaN in an argument stays NaN in every function that takes floats.
 
-constexpr int64_t kVector = FASTHASH_NLL_VECTOR;
-typedef float Floats __attribute__((vector_size(FASTHASH_NLL_VECTOR * 4)));
-typedef int32_t Ints __attribute__((vector_size(FASTHASH_NLL_VECTOR * 4)));
+constexpr int64_t kVector = FASTHASH_VECTOR;
+typedef float Floats __attribute__((vector_size(FASTHASH_VECTOR * 4)));
+typedef int32_t Ints __attribute__((vector_size(FASTHASH_VECTOR * 4)));
 
-#if FASTHASH_NLL_VECTOR == 16
+#if FASTHASH_VECTOR == 16
 typedef __mmask16 Mask;
 #else
 typedef Ints Mask;  // all bits of a lane
@@ -29,7 +29,7 @@ static inline void store(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof v)
 static inline Floats all(float x) { return x - Floats{}; }  // x - 0 keeps every bit of x
 static inline Ints all(int32_t x) { return x - Ints{}; }
 
-#if FASTHASH_NLL_VECTOR == 16
+#if FASTHASH_VECTOR == 16
 
 constexpr Mask kLanes = 0xffff;  // a full mask costs nothing; the forms without one warn in some compilers
 
@@ -53,6 +53,9 @@ static inline Floats clamp(Floats x) { return (Floats)_mm512_maskz_max_ps(kLanes
 static inline Floats scale_by_power(Floats p, Floats n, Floats, Floats) {
   return (Floats)_mm512_maskz_scalef_ps(kLanes, (__m512)p, (__m512)n);
 }
+
+static inline bool any(Mask m) { return m != 0; }
+static inline Floats square_root(Floats x) { return (Floats)_mm512_maskz_sqrt_ps(kLanes, (__m512)x); }
 
 static inline Floats reciprocal(Floats x) {  // of 1 to 2: one Newton step after 14 bits
   const Floats y = (Floats)_mm512_maskz_rcp14_ps(kLanes, (__m512)x);
@@ -83,6 +86,25 @@ static inline Floats scale_by_power(Floats p, Floats, Floats shifted, Floats x) 
 
 static inline Floats reciprocal(Floats x) { return 1.0f / x; }
 
+static inline bool any(Mask m) {
+  int32_t bits = 0;
+  for (int64_t i = 0; i < kVector; ++i) bits |= m[i];
+  return bits != 0;
+}
+
+static inline Floats square_root(Floats x) {
+#if FASTHASH_VECTOR == 8
+  return (Floats)_mm256_sqrt_ps((__m256)x);
+#elif defined(__x86_64__)
+  return (Floats)_mm_sqrt_ps((__m128)x);
+#elif defined(__aarch64__)
+  return (Floats)vsqrtq_f32((float32x4_t)x);
+#else
+  for (int64_t i = 0; i < kVector; ++i) x[i] = sqrtf(x[i]);
+  return x;
+#endif
+}
+
 #endif
 
 static inline Floats minus_abs(Floats x) { return (Floats)((Ints)x | INT32_MIN); }
@@ -100,4 +122,17 @@ static inline Floats exp_of_negative(Floats x) {
   p = p * r + 0.999999706f;
   p = p * r + 1.0f;
   return scale_by_power(p, n, shifted, x);
+}
+
+// log(1 + e) for e in [0, 1], relative error 2e-7, also for small e
+static inline Floats log1p_of_share(Floats e) {
+  Floats p = e * 0.00536482455f - 0.0300657935f;
+  p = p * e + 0.079204537f;
+  p = p * e - 0.137538031f;
+  p = p * e + 0.191536546f;
+  p = p * e - 0.248571634f;
+  p = p * e + 0.33321324f;
+  p = p * e - 0.499996483f;
+  p = p * e + 1.0f;
+  return p * e;
 }

@@ -1,4 +1,4 @@
-#include "cpu/pairwise_nll_threads.h"
+#include "cpu/run_on_threads.h"
 
 #include <dlfcn.h>
 

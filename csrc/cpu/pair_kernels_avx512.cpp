@@ -1,0 +1,3 @@
+#define FASTHASH_VECTOR 16
+#define FASTHASH_PAIR_TABLE kPairAvx512
+#include "cpu/pair_kernels.inl"

@@ -1,0 +1,48 @@
+// Losses that are sums over all pairs of two sets of rows, with both gradients, in one pass that writes no [n, m]
+// matrix.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.h"
+
+namespace fasthash {
+
+// One set of rows, contiguous within a row.
+struct PairOperand {
+  const float* x;  // [rows, stride]
+  int64_t rows;    // >= 1
+  int64_t stride;  // floats from row to row, of x and of grad
+  const int64_t* labels;
+  int64_t label_stride;  // words from row to row
+  const float* weights;  // [rows], factors of every pair of the row, or null
+  float* grad;           // [rows, stride], written whole, or null when it is not wanted
+};
+
+// Whether a pair is similar comes from class ids (words == 0), label masks (words >= 1) or, when it is not null, dense.
+struct PairLoss {
+  PairOperand a, b;
+  int64_t d;  // columns, >= 1
+  int64_t words;
+  const float* dense;    // [a.rows, b.rows] similarity or target, or null
+  const float* weights;  // [a.rows, b.rows] factors of each pair, or null
+  float factor;          // of the loss and of the gradients
+};
+
+// All three return the loss, summed over all pairs, bitwise the same for any number of threads. Extra memory: a copy of
+// rows whose width is not a whole number of vectors (and of all rows for cosine), O(n + m), and at most about 32 MiB of
+// partial gradients. `stop` is asked now and then, by the calling thread: true makes it throw Interrupted.
+
+struct Interrupted {};
+using StopAsked = bool (*)();
+
+// softplus(theta) - S theta, theta = scale * a . b
+double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop);
+
+// (cos(a, b) - dense)^2; a row shorter than 1e-12 has cosine 0 and no gradient. Takes no weights.
+double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads, StopAsked stop);
+
+// (S delta)^2 + ((1 - S) margin - min((1 - S) delta, margin))^2, delta = |a - b|. Takes no weights.
+double margin_euclidean_cpu(const PairLoss& problem, float margin, Isa isa, int threads, StopAsked stop);
+
+}  // namespace fasthash
