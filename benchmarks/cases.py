@@ -1,6 +1,6 @@
-"""What a topic of run.py is made of. A module ``cases_<topic>.py`` has ``report() -> Report``.
+"""What a topic of run.py is made of. A module ``cases_<topic>.py`` has ``report(quick=False) -> Report``.
 
-Where it takes ``report(quick=True)``, that is the same page at sizes that take seconds: to see that all runs.
+``quick=True`` is the same page at sizes that take seconds: to see that all runs.
 """
 
 from __future__ import annotations

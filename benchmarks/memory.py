@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the case at the sizes of a quick run")
     arguments = parser.parse_args()
     report = importlib.import_module(f"cases_{arguments.topic}").report
-    made = (report(quick=True) if arguments.quick else report()).case(arguments.case)
+    made = report(quick=arguments.quick).case(arguments.case)
     _native.load()  # at its first use otherwise: that is no part of a search
     print(peak(made.contestants[arguments.contestant]))
 

@@ -22,7 +22,7 @@ import run
 from measured import RESULTS
 
 HERE = Path(__file__).parent
-WITHOUT_QUICK = ("triton_aot", "cuda_ptxas", "evaluate", "pairwise_nll")
+WITHOUT_QUICK = ("triton_aot", "cuda_ptxas")
 
 
 def steps(out: Path) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -31,17 +30,8 @@ def topics() -> list[str]:
 
 
 def load_report(topic: str, *, quick: bool) -> Report:
-    """The topic's report.
-
-    Raises:
-        ValueError: it is asked to be quick and has no such sizes.
-    """
-    report = importlib.import_module(f"cases_{topic}").report
-    if not quick:
-        return report()
-    if "quick" not in inspect.signature(report).parameters:
-        raise ValueError(f"run: topic must have a quick form for --quick, got {topic!r}")
-    return report(quick=True)
+    made: Report = importlib.import_module(f"cases_{topic}").report(quick=quick)
+    return made
 
 
 def run_cases(report: Report) -> list[Measured]:
@@ -123,10 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick and not arguments.dry_run and arguments.out.resolve() == RESULTS.resolve():
         parser.error("--quick wants --out FOLDER or --dry-run: benchmarks/results is for measurements")
-    try:
-        report = load_report(arguments.topic, quick=arguments.quick)
-    except ValueError as error:
-        parser.error(str(error))
+    report = load_report(arguments.topic, quick=arguments.quick)
     where = machine.described(report.versions)
     done = run_cases(report)
     if report.case is not None and memory.supported() and not arguments.no_memory:

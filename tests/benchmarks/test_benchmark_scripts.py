@@ -53,15 +53,8 @@ def test_quick_runs_stay_out_of_the_results(script):
         assert "benchmarks/results is for measurements" in done.stderr
 
 
-def test_topic_without_a_quick_form_is_refused(script, tmp_path):
-    done = script("run.py", "evaluate", "--quick", "--out", tmp_path)
-    assert done.returncode == 2
-    assert "topic must have a quick form for --quick, got 'evaluate'" in done.stderr
-    assert "evaluate" in remake.WITHOUT_QUICK
-
-
-def test_every_topic_that_can_is_quick_and_names_its_cases():
-    for topic in set(run.topics()) - set(remake.WITHOUT_QUICK) - {"hamming_peers"}:
+def test_every_topic_is_quick_and_names_its_cases():
+    for topic in set(run.topics()) - {"hamming_peers"}:
         if remake.why_left_out(topic) is not None:
             continue
         report = run.load_report(topic, quick=True)
