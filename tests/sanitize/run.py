@@ -23,6 +23,7 @@ TESTS = [
     "tests/search",
     "tests/native/test_hamming_kernels.py",
     "tests/native/test_histogram_kernels.py",
+    "tests/native/test_pair_kernels.py",
     "tests/metrics",
 ]
 # Fails when the sanitizer is at work: reads one row behind an array.
