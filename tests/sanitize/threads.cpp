@@ -1,6 +1,6 @@
-// Searches and evaluations of many threads at once, for the thread sanitizer. Exits with 0 when every result is that of
-// one thread alone; the sanitizer adds its own exit status when two threads touch the same memory. With an argument:
-// a race on purpose.
+// Searches, evaluations and losses of many threads at once, for the thread sanitizer. Exits with 0 when every result is
+// that of one thread alone; the sanitizer adds its own exit status when two threads touch the same memory. With an
+// argument: a race on purpose.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -14,6 +14,7 @@
 #include "cpu/isa.h"
 #include "hamming.h"
 #include "hamming_histogram.h"
+#include "pair_loss.h"
 
 namespace {
 
@@ -199,6 +200,36 @@ void evaluations(const Case& c) {
       [&](int caller) { check(evaluate(c, data, labels, caller + 1) == want, "evaluation: not that of one thread"); });
 }
 
+// Loss and both gradients of a whole problem.
+std::vector<float> likelihood(const std::vector<float>& codes, const std::vector<int64_t>& ids, int64_t d,
+                              int64_t batch, Isa isa, int threads) {
+  const auto rows = static_cast<int64_t>(ids.size());
+  std::vector<float> found(static_cast<size_t>((batch + rows) * d + 1));
+  fasthash::PairLoss problem{};
+  problem.a = {codes.data(), batch, d, ids.data(), 1, nullptr, found.data()};
+  problem.b = {codes.data(), rows, d, ids.data(), 1, nullptr, found.data() + batch * d};
+  problem.d = d;
+  problem.factor = 1;
+  found.back() = static_cast<float>(fasthash::pairwise_nll_cpu(problem, 0.5f, isa, threads, nullptr));
+  return found;
+}
+
+void losses(Isa isa) {
+  constexpr int64_t kRows = 3000, kBatch = 200;
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (const int64_t d : {int64_t{16}, int64_t{37}}) {
+    std::vector<float> codes(static_cast<size_t>(kRows * d));
+    std::vector<int64_t> ids(static_cast<size_t>(kRows));
+    for (float& x : codes) x = normal(random);
+    for (int64_t& id : ids) id = static_cast<int64_t>(random() % 9);
+    const std::vector<float> want = likelihood(codes, ids, d, kBatch, isa, 1);
+    at_once([&](int caller) {
+      check(likelihood(codes, ids, d, kBatch, isa, caller + 1) == want, "likelihood: not that of one thread");
+    });
+  }
+}
+
 // Threads that write the same number: the sanitizer must say so, or it is not at work.
 void race() {
   int64_t number = 0;
@@ -220,6 +251,7 @@ int main(int argc, char**) {
   }
   const int best = static_cast<int>(fasthash::best_isa());
   for (int isa = 0; isa <= best; ++isa) {
+    losses(static_cast<Isa>(isa));
     for (const int64_t bytes : {int64_t{8}, int64_t{17}}) {
       for (const int64_t nq : {int64_t{1}, int64_t{20}, int64_t{300}}) {
         const Case c{nq, nq == 1 ? 60000 : 3000, bytes, static_cast<Isa>(isa), nq == 20};
