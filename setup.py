@@ -7,9 +7,9 @@ Environment:
     MAX_JOBS              parallel compile jobs; default: the number of cores
     FASTHASH_CXXFLAGS     added behind the flags of every C++ file and of linking; `make sanitize` builds with it
 
-One binary holds every CPU instruction set: files named ``*_avx2.cpp`` and ``*_avx512.cpp`` are compiled with those
-flags on x86-64, ``*_neon.cpp`` on 64-bit Arm, and chosen at run time. The CUDA runtime is linked statically, so the
-same wheel imports without a driver.
+One binary holds every CPU instruction set: files named ``*_avx2.cpp``, ``*_avx512.cpp``, ``*_avx512bf16.cpp`` and
+``*_amx.cpp`` are compiled with those flags on x86-64, ``*_neon.cpp`` on 64-bit Arm, and chosen at run time. The CUDA
+runtime is linked statically, so the same wheel imports without a driver.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ ISA_FLAGS = {
     ],
     "_neon.cpp": [],
 }  # fmt: skip
-MACHINES = {"_avx2.cpp": ("x86_64", "amd64"), "_avx512.cpp": ("x86_64", "amd64"), "_neon.cpp": ("aarch64", "arm64")}
+ISA_FLAGS["_avx512bf16.cpp"] = [*ISA_FLAGS["_avx512.cpp"], "-mavx512bf16"]
+ISA_FLAGS["_amx.cpp"] = [*ISA_FLAGS["_avx512bf16.cpp"], "-mamx-tile", "-mamx-bf16"]
+MACHINES = {suffix: ("aarch64", "arm64") if suffix == "_neon.cpp" else ("x86_64", "amd64") for suffix in ISA_FLAGS}
 
 
 class Cuda(NamedTuple):

@@ -27,6 +27,7 @@ struct PairLoss {
   const float* dense;    // [a.rows, b.rows] similarity or target, or null
   const float* weights;  // [a.rows, b.rows] factors of each pair, or null
   float factor;          // of the loss and of the gradients
+  bool bf16_codes;       // every code is a bfloat16 number
 };
 
 // All three return the loss, summed over all pairs, bitwise the same for any number of threads. Extra memory: a copy of
@@ -36,8 +37,11 @@ struct PairLoss {
 struct Interrupted {};
 using StopAsked = bool (*)();
 
-// softplus(theta) - S theta, theta = scale * a . b
-double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop);
+// softplus(theta) - S theta, theta = scale * a . b. With `bf16`, all but small problems use its products: bf16_codes
+// are multiplied as they are and the residual is rounded to bfloat16 (gradients within 3e-3, norm-wise); by AMX, all
+// other codes and the residual are sums of two bfloat16 numbers (gradients within 1e-5).
+double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop,
+                        Bf16 bf16 = Bf16::kNone);
 
 // (cos(a, b) - dense)^2; a row shorter than 1e-12 has cosine 0 and no gradient. Takes no weights.
 double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads, StopAsked stop);

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 ISAS = ("scalar", "avx2", "avx512", "neon")  # in the order of csrc/cpu/isa.h
+BF16 = ("none", "avx512_bf16", "amx_bf16")  # likewise
 
 _module: ModuleType | None = None
 _reason: str | None = None
 _forced_isa: str | None = None
+_forced_bf16: str | None = None
 _forced_kernel = ""
 
 
@@ -75,6 +77,36 @@ def use_isa(name: str) -> Iterator[None]:
         yield
     finally:
         _forced_isa = before
+
+
+@functools.cache
+def bf16_names() -> tuple[str, ...]:
+    """The products of bfloat16 numbers that can run here, slowest first; "none" stands for float32."""
+    return BF16[: load().best_bf16() + 1]
+
+
+def bf16() -> int:
+    """Index in BF16 of the one to use: the fastest, unless ``use_bf16`` or FASTHASH_BF16 says otherwise."""
+    name = _forced_bf16 or os.environ.get("FASTHASH_BF16") or None
+    names = bf16_names()
+    if name is None:
+        return BF16.index(names[-1])
+    if name not in names:
+        raise ValueError(f"FASTHASH_BF16: expected one of {', '.join(names)} on this machine, got {name!r}")
+    return BF16.index(name)
+
+
+@contextmanager
+def use_bf16(name: str) -> Iterator[None]:
+    """Force one kind of bfloat16 products, or "none", inside a ``with`` block (tests and benchmarks)."""
+    global _forced_bf16
+    if name not in bf16_names():
+        raise ValueError(f"use_bf16: expected one of {', '.join(bf16_names())} on this machine, got {name!r}")
+    before, _forced_bf16 = _forced_bf16, name
+    try:
+        yield
+    finally:
+        _forced_bf16 = before
 
 
 def kernel() -> str:

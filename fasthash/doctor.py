@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from types import ModuleType
 from typing import Any
 
 import fasthash
@@ -55,9 +56,15 @@ def _native_section() -> dict[str, Any]:
     return {
         "fasthash._C": f"loaded, compiled by {module.compiler}",
         "CPU instruction sets": ", ".join(_native.isa_names()) + f" (in use: {_native.ISAS[_native.isa()]})",
+        "bfloat16 products": _bf16_products(module),
         "CUDA architectures": module.cuda_archs or f"none: {module.no_cuda_reason}",
         "CUDA kernels": _native.cuda_reason() or "can run",
     }
+
+
+def _bf16_products(module: ModuleType) -> str:
+    why = f"; no amx_bf16: {module.why_not_amx()}" if module.why_not_amx() else ""
+    return f"{', '.join(_native.bf16_names())} (in use: {_native.BF16[_native.bf16()]}){why}"
 
 
 def _devices() -> dict[str, Any]:

@@ -11,6 +11,18 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton decides at import: kernels then run on CPU tensors
 
 
+@pytest.fixture(autouse=True, scope="session")
+def float32_stays_float32():
+    """The tolerances are those of float32 products, which AMX makes of split numbers; test_pair_bf16.py asks for it."""
+    from fasthash import _native
+
+    if _native.reason() is not None or "amx_bf16" not in _native.bf16_names():
+        yield
+        return
+    with _native.use_bf16("avx512_bf16"):
+        yield
+
+
 def pytest_configure() -> None:
     """FASTHASH_REQUIRE_GPU=1: a run that would skip every GPU test fails instead."""
     if not os.environ.get("FASTHASH_REQUIRE_GPU"):

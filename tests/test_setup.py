@@ -193,3 +193,24 @@ def test_required_gpu_that_is_missing_fails_the_run():
     said = (done.stdout + done.stderr).strip().splitlines()
     assert len(said) == 1
     assert "FASTHASH_REQUIRE_GPU is set, but the GPU tests cannot run: " in said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "flag"),
+    [
+        ("x.cpp", "x86_64", None),
+        ("x_avx2.cpp", "x86_64", "-mavx2"),
+        ("x_avx512.cpp", "AMD64", "-mavx512bw"),
+        ("x_avx512bf16.cpp", "x86_64", "-mavx512bf16"),
+        ("x_amx.cpp", "x86_64", "-mamx-bf16"),
+        ("x_neon.cpp", "arm64", None),
+    ],
+)
+def test_instruction_sets_by_file_name(module, monkeypatch, name, machine, flag):
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    flags = module.isa_flags(Path(name))
+    assert flag in flags if flag else flags == []
+    if flag not in (None, "-mavx2"):
+        assert {"-mavx512f", "-mavx512vl", "-mfma"} <= set(flags)
+    monkeypatch.setattr(module.platform, "machine", lambda: "aarch64" if "64" in machine and flag else "x86_64")
+    assert (module.isa_flags(Path(name)) is None) == (name != "x.cpp")

@@ -28,7 +28,8 @@ using Problem = std::tuple<Operand, Operand, int64_t, int64_t, std::uintptr_t, s
 template <typename Loss>
 double run(const Problem& from, Loss loss) {
   const auto& [a, b, d, words, dense, weights, factor] = from;
-  const PairLoss problem = {operand(a), operand(b), d, words, at<const float>(dense), at<const float>(weights), factor};
+  const PairLoss problem = {operand(a), operand(b), d, words, at<const float>(dense), at<const float>(weights),
+                            factor,     false};
   std::optional<double> value;
   {
     const py::gil_scoped_release no_gil;
@@ -44,11 +45,17 @@ double run(const Problem& from, Loss loss) {
 }  // namespace
 
 void bind_pair_loss(py::module_& m) {
-  m.def("pairwise_nll", [](const Problem& from, float scale, int isa, int threads) {
-    return run(from, [&](const PairLoss& problem) {
-      return pairwise_nll_cpu(problem, scale, static_cast<Isa>(isa), threads, signal_raised);
-    });
-  });
+  m.def(
+      "pairwise_nll",
+      [](const Problem& from, float scale, int isa, int threads, int bf16, bool bf16_codes) {
+        return run(from, [&](PairLoss problem) {
+          problem.bf16_codes = bf16_codes;
+          return pairwise_nll_cpu(problem, scale, static_cast<Isa>(isa), threads, signal_raised,
+                                  static_cast<Bf16>(bf16));
+        });
+      },
+      py::arg("problem"), py::arg("scale"), py::arg("isa"), py::arg("threads"), py::arg("bf16") = 0,
+      py::arg("bf16_codes") = false);
   m.def("cosine_reconstruction", [](const Problem& from, int isa, int threads) {
     return run(from, [&](const PairLoss& problem) {
       return cosine_reconstruction_cpu(problem, static_cast<Isa>(isa), threads, signal_raised);

@@ -20,7 +20,8 @@ constexpr int64_t kPanel = 2 * kVector;
 #define FASTHASH_APART __attribute__((noinline))
 
 // panel [d, kPanel] from `count` rows of x; the panel's rows past the end are 0.
-static void pack_panel(const float* x, int64_t stride, int64_t count, int64_t d, float scale, float* panel) {
+[[maybe_unused]] static void pack_panel(const float* x, int64_t stride, int64_t count, int64_t d, float scale,
+                                        float* panel) {
   typedef float Four __attribute__((vector_size(16)));
   for (int64_t j = 0; j < kPanel; j += 4) {
     const float* rows[4];

@@ -36,20 +36,23 @@ struct PairBlock {
   const float* squares_b;      // [rows_b], readable for kPairBankRows entries
   float scale;                 // of the inner products
   float margin;
-  float* panel;     // scratch [kPairBankRows, d]
+  float* panel;     // scratch, panel_floats(width) of them from a cache line on
   float* residual;  // scratch [kPairBatchRows, kPairResidualRow]
   float* grad_a;    // [rows_a, width], added to, without the factor scale; or null
   float* grad_b;    // [rows_b, width], added to, without the factor scale; or null
 };
 
 struct PairKernels {
-  int64_t vector;  // floats of a vector
-  // the loss of the block's pairs
+  int64_t vector;                          // `width` is a multiple
+  int64_t (*panel_floats)(int64_t width);  // scratch for the operands as these kernels read them
+  // the loss of the block's pairs; null where these kernels have none
   double (*nll)(const PairBlock& block);
   double (*cosine)(const PairBlock& block);
   double (*euclidean)(const PairBlock& block);
 };
 
 extern const PairKernels kPairScalar, kPairAvx2, kPairAvx512;
+extern const PairKernels kPairAvx512Bf16, kPairAmxBf16;  // codes and residual rounded to bfloat16
+extern const PairKernels kPairAmxSplit;                  // both as the sum of two bfloat16
 
 }  // namespace fasthash

@@ -125,8 +125,10 @@ static double euclidean(const PairBlock& block) {
   return run<EuclideanEpilogue<PairSimilar::kMasks>>(block);
 }
 
+static int64_t panel_floats(int64_t width) { return kPairBankRows * width; }
+
 }  // namespace
 
-extern const PairKernels FASTHASH_PAIR_TABLE = {kVector, nll, cosine, euclidean};
+extern const PairKernels FASTHASH_PAIR_TABLE = {kVector, panel_floats, nll, cosine, euclidean};
 
 }  // namespace fasthash

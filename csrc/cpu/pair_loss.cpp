@@ -24,23 +24,33 @@ int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 enum class Kind { kNll, kCosine, kEuclidean };
 
-const PairKernels& kernels_of(Isa isa) {
+// Products of bfloat16 numbers round sizes up to whole tiles and pack both sides; smaller problems lose more by that
+// than they gain.
+constexpr int64_t kBf16Rows = 32, kBf16Columns = 16, kAmxColumns = 17, kBf16Work = int64_t{1} << 19;
+
+const PairKernels& kernels_of(const PairLoss& p, Kind kind, Isa isa, Bf16 bf16) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return kPairAvx512;
+  if (isa == Isa::kAvx512) {
+    const bool large = kind == Kind::kNll && p.d >= kBf16Columns && std::min(p.a.rows, p.b.rows) >= kBf16Rows &&
+                       p.a.rows * p.b.rows * p.d >= kBf16Work;
+    if (large && bf16 == Bf16::kAmx && p.d >= kAmxColumns) return p.bf16_codes ? kPairAmxBf16 : kPairAmxSplit;
+    if (large && bf16 != Bf16::kNone && p.bf16_codes) return kPairAvx512Bf16;
+    return kPairAvx512;
+  }
   if (isa == Isa::kAvx2) return kPairAvx2;
 #endif
-  (void)isa;
+  (void)p, (void)kind, (void)isa, (void)bf16;
   return kPairScalar;
 }
 
 class Run {
  public:
-  Run(const PairLoss& p, Kind kind, float scale, float margin, Isa isa)
+  Run(const PairLoss& p, Kind kind, float scale, float margin, Isa isa, Bf16 bf16 = Bf16::kNone)
       : problem_(p),
         kind_(kind),
         scale_(scale),
         margin_(margin),
-        kernels_(kernels_of(isa)),
+        kernels_(kernels_of(p, kind, isa, bf16)),
         run_(kind == Kind::kNll      ? kernels_.nll
              : kind == Kind::kCosine ? kernels_.cosine
                                      : kernels_.euclidean),
@@ -91,7 +101,7 @@ class Run {
   }
 
  private:
-  int64_t panel_floats() const { return ceil_div(kPairBankRows * problem_.d, 16) * 16; }
+  int64_t panel_floats() const { return ceil_div(kernels_.panel_floats(width_), 16) * 16; }
   static int64_t residual_floats() { return kPairBatchRows * kPairResidualRow; }
   int64_t bank_floats() const { return bank_.from().grad != nullptr ? kPairBankRows * width_ : 0; }
   float grad_factor() const { return scale_ * problem_.factor; }
@@ -202,8 +212,8 @@ class Run {
 
 }  // namespace
 
-double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop) {
-  return Run(problem, Kind::kNll, scale, 0.0f, isa)(threads, stop);
+double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop, Bf16 bf16) {
+  return Run(problem, Kind::kNll, scale, 0.0f, isa, bf16)(threads, stop);
 }
 
 double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads, StopAsked stop) {

@@ -42,9 +42,10 @@ def operand(
 
 def run(
     loss: str, a: Operand, b: Operand, d: int, *options: float, words: int = 0, dense: Tensor | None = None,
-    weights: Tensor | None = None, factor: float = 1.0,
+    weights: Tensor | None = None, factor: float = 1.0, **products: int,
 ) -> float:  # fmt: skip
-    """The summed loss; writes the operands' gradients. dense, weights: float32 [n, m], contiguous."""
+    """The summed loss; writes the operands' gradients. dense, weights: float32 [n, m], contiguous; products: of
+    bfloat16 numbers, where the loss takes them."""
     call: Callable[..., Any] = getattr(_native.load(), loss)
     pairs = tuple(0 if x is None else x.data_ptr() for x in (dense, weights))
-    return float(call((a, b, d, words, *pairs, factor), *options, _native.isa(), torch.get_num_threads()))
+    return float(call((a, b, d, words, *pairs, factor), *options, _native.isa(), torch.get_num_threads(), **products))

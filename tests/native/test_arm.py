@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 CSRC, DRIVER = Path(__file__).parents[2] / "csrc", Path(__file__).parent / "kernels" / "kernels.cpp"
+X86 = ("_avx2", "_avx512", "_avx512bf16", "_amx")
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 
 
@@ -15,7 +16,7 @@ def program(tmp_path_factory):
     """The driver of tests/native/kernels with every source that its searches need, as Arm gets them from setup.py."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"needs {COMPILER} (Debian: g++-aarch64-linux-gnu)")
-    sources = [path for path in (CSRC / "cpu").glob("*.cpp") if not path.stem.endswith(("_avx2", "_avx512"))]
+    sources = [path for path in (CSRC / "cpu").glob("*.cpp") if not path.stem.endswith(X86)]
     out = tmp_path_factory.mktemp("arm") / "kernels"
     flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", f"-I{CSRC}"]
     command = [COMPILER, *flags, str(DRIVER), *map(str, sorted(sources)), "-o", str(out)]

@@ -24,6 +24,7 @@ TESTS = [
     "tests/native/test_hamming_kernels.py",
     "tests/native/test_histogram_kernels.py",
     "tests/native/test_pair_kernels.py",
+    "tests/native/test_pair_bf16.py",
     "tests/metrics",
 ]
 # Fails when the sanitizer is at work: reads one row behind an array.
