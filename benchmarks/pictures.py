@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import draw
+import loss_scaling_rows
+import pictures_loss_scaling
 import pictures_scaling
 import scaling
 import scaling_rows
@@ -167,6 +169,8 @@ def make(folder: Path) -> list[Path]:
         written.append(draw.save(figure, folder / f"{PEERS}.png"))
     if (folder / scaling.DATA).exists():
         written += pictures_scaling.draw(scaling_rows.load(folder / scaling.DATA), folder)
+    if (folder / loss_scaling_rows.DATA).exists():
+        written += pictures_loss_scaling.draw(loss_scaling_rows.load(folder / loss_scaling_rows.DATA), folder)
     return written
 
 

@@ -23,6 +23,7 @@ from measured import RESULTS
 
 HERE = Path(__file__).parent
 WITHOUT_QUICK = ("triton_aot", "cuda_ptxas")
+SCALING = ("scaling", "loss_scaling")  # scripts of their own, with pictures
 
 
 def steps(out: Path) -> dict[str, list[str]]:
@@ -32,7 +33,7 @@ def steps(out: Path) -> dict[str, list[str]]:
     found = {"triton_aot": ["-m", "fasthash._kernels.aot", "--write", str(out / "triton_aot.md")]}
     found["cuda_ptxas"] = [str(HERE / "cuda_report.py"), "--write", str(out / "cuda_ptxas.md")]
     found |= {topic: [str(HERE / "run.py"), topic, *folder] for topic in run.topics()}
-    found["scaling"] = [str(HERE / "scaling.py"), *folder]
+    found |= {name: [str(HERE / f"{name}.py"), *folder] for name in SCALING}
     found["pictures"] = [str(HERE / "pictures.py"), *folder]
     return found
 
@@ -65,7 +66,7 @@ def main() -> None:
         if why is not None:
             print(f"{name}: left out: {why}", file=sys.stderr)
             continue
-        measures = name == "scaling" or name in run.topics()
+        measures = name in SCALING or name in run.topics()
         options = ["--quick"] * (arguments.quick and measures)
         options += ["--no-memory"] * (arguments.no_memory and name in run.topics())
         start = time.perf_counter()

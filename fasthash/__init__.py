@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fasthash import codes, data, features, losses, methods, metrics, models, ops, report, search
+    from fasthash import codes, data, distributed, features, losses, methods, metrics, models, ops, report, search
     from fasthash.models import HashModel
     from fasthash.ops import backends, use_backend
     from fasthash.training import Run, train
 
-_ROOMS = ("codes", "data", "features", "losses", "methods", "metrics", "models", "ops", "report", "search")
+_ROOMS = (
+    "codes", "data", "distributed", "features", "losses", "methods", "metrics", "models", "ops", "report", "search",
+)  # fmt: skip
 _NAMES = {
     "HashModel": "fasthash.models",
     "Run": "fasthash.training",
@@ -25,8 +27,8 @@ _NAMES = {
     "use_backend": "fasthash.ops",
 }
 __all__ = [
-    "HashModel", "Run", "backends", "codes", "data", "features", "losses", "methods", "metrics", "models", "ops",
-    "report", "search", "train", "use_backend",
+    "HashModel", "Run", "backends", "codes", "data", "distributed", "features", "losses", "methods", "metrics",
+    "models", "ops", "report", "search", "train", "use_backend",
 ]  # fmt: skip
 
 

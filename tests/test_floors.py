@@ -19,7 +19,7 @@ FLOORS = {
     "methods": 4,
     "_progress": 4, "_run_folder": 4,
     "training": 5, "evaluation": 5, "encoding": 5, "retrieval": 5, "doctor": 5,
-    "report": 6, "demo": 6,
+    "report": 6, "demo": 6, "distributed": 6,
     "cli": 7, "__main__": 8,
 }  # fmt: skip
 # rooms of one floor that may use each other, in this direction only

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fasthash.ops import code_balance
 from fasthash.ops._checks import check_matrix, check_same
 
 
@@ -26,18 +27,17 @@ class Quantization(nn.Module):
 
 
 class CodeBalance(nn.Module):
-    """Squared length of the codes' column sums, |1^T H|^2: 0 where every bit is +1 as often as -1.
+    """Squared length of the codes' column sums, |1^T H|^2; see ``fasthash.ops.code_balance``.
 
     Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, third term of the objective (weight eta).
     """
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Relaxed codes [n, bits] of the whole set; returns the loss [], float32 or wider.
+    def forward(self, h: Tensor, rest: Tensor | None = None) -> Tensor:
+        """Relaxed codes [n, bits] and the column sum [bits] of all other rows, if any; returns the loss [].
 
-        Raises:
-            ValueError: not a floating matrix.
+        ``rest`` is what ``CodeBank.update`` returns.
         """
-        return _wide(check_matrix("CodeBalance", "h", h)).sum(dim=0).square().sum()
+        return code_balance(h, rest)
 
 
 def _wide(x: Tensor) -> Tensor:

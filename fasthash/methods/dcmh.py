@@ -71,8 +71,8 @@ class DCMH(Method):
     }
 
     options: DCMHOptions
-    image_bank: Tensor  # F [n, bits], the latest relaxed image codes
-    text_bank: Tensor  # G [n, bits]
+    image_bank: losses.CodeBank  # F [n, bits], the latest relaxed image codes
+    text_bank: losses.CodeBank  # G [n, bits]
     unified: Tensor  # B [n, bits], -1/+1
 
     def __init__(self, train: TrainData, bits: int, options: DCMHOptions) -> None:
@@ -81,11 +81,11 @@ class DCMH(Method):
         o = options
         self.image = self._tower(train.image, o.image_hidden)
         self.text = self._tower(train.text, o.text_hidden)
-        self.register_buffer("image_bank", torch.randn(len(train), bits))
-        self.register_buffer("text_bank", torch.randn(len(train), bits))
+        self.image_bank = losses.CodeBank(torch.randn(len(train), bits))
+        self.text_bank = losses.CodeBank(torch.randn(len(train), bits))
         self.register_buffer("unified", torch.empty(len(train), bits))
         self.labels = ops.pack_labels(train.labels)
-        self.quantization = losses.Quantization()
+        self.quantization, self.balance = losses.Quantization(), losses.CodeBalance()
         self._update_unified()
 
     def _tower(self, features: Tensor, hidden: tuple[int, ...]) -> Tower:
@@ -119,17 +119,15 @@ class DCMH(Method):
         self._update_unified()
 
     def _update_unified(self) -> None:
-        self.unified.copy_(torch.where(self.image_bank + self.text_bank >= 0, 1.0, -1.0))
+        self.unified.copy_(torch.where(self.image_bank.codes + self.text_bank.codes >= 0, 1.0, -1.0))
 
     def forward(self, batch: Batch, phase: str) -> Tensor:
         tower, features = (self.image, batch.image) if phase == "image" else (self.text, batch.text)
         own, other = (self.image_bank, self.text_bank) if phase == "image" else (self.text_bank, self.image_bank)
         h = tower(features).float()
         n, m = len(own), len(batch)
-        own[batch.index] = h.detach()
-        nll = ops.pairwise_nll(h, other, self.labels[batch.index], self.labels, scale=0.5)
-        # the bank's column sum with this batch's rows live: only they carry a gradient
-        column_sum = own.sum(dim=0) + (h - h.detach()).sum(dim=0)
+        rest = own.update(batch.index, h)
+        nll = ops.pairwise_nll(h, other.codes, self.labels[batch.index], self.labels, scale=0.5)
         o = self.options
-        loss = nll + o.gamma * self.quantization(h, self.unified[batch.index]) + o.eta * column_sum.square().sum()
+        loss = nll + o.gamma * self.quantization(h, self.unified[batch.index]) + o.eta * self.balance(h, rest)
         return loss / (n * m)

@@ -53,7 +53,7 @@ def pack_labels(labels: Tensor) -> PackedLabels:
         power = (2.0 ** (index % _GROUP))[:, None]
         column = torch.arange(groups, device=labels.device)[None, :]
         weights = torch.where(index[:, None] // _GROUP == column, power, 0.0)
-        parts = ((labels != 0).to(torch.float32) @ weights).to(torch.int64).view(n, -1, 64 // _GROUP)
+        parts = ((labels != 0).to(torch.float32) @ weights).to(torch.int64).view(n, groups * _GROUP // 64, 64 // _GROUP)
     shift = torch.arange(0, 64, _GROUP, device=labels.device)
     return PackedLabels((parts << shift).sum(dim=-1), classes)
 

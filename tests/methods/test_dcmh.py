@@ -23,7 +23,7 @@ def objective(method, rows, index, side):
     own, other = (method.image_bank, method.text_bank) if side == "image" else (method.text_bank, method.image_bank)
     with torch.no_grad():
         h = tower(features[index]).double().numpy()
-    own, other = own.double().numpy().copy(), other.double().numpy()
+    own, other = own.codes.double().numpy().copy(), other.codes.double().numpy()
     own[index] = h
     labels = rows.labels.numpy().astype(int)
     total = 0.0
@@ -50,10 +50,10 @@ def test_gradient_is_that_of_the_paper(method, rows, batch_of, side):
     seen = {}
     tower = getattr(method, side)
     tower.register_forward_hook(lambda module, args, h: (h.retain_grad(), seen.update(h=h))[1])
-    other = (method.text_bank if side == "image" else method.image_bank).double().clone()
+    other = (method.text_bank if side == "image" else method.image_bank).codes.double().clone()
     method(batch_of(*index), side).backward()
     h = seen["h"].detach().double()
-    own = (method.image_bank if side == "image" else method.text_bank).double()
+    own = (method.image_bank if side == "image" else method.text_bank).codes.double()
     labels = rows.labels.double()
     sim = (labels[index] @ labels.T > 0).double()
     want = 0.5 * (torch.sigmoid(0.5 * h @ other.T) - sim) @ other
@@ -70,22 +70,22 @@ def test_each_phase_moves_its_own_tower_only(method, batch_of):
 
 
 def test_banks_take_the_forward_values_and_do_not_alias(method, batch_of):
-    text_before, image_before = method.text_bank.clone(), method.image_bank.clone()
+    text_before, image_before = method.text_bank.codes.clone(), method.image_bank.codes.clone()
     with torch.no_grad():
         h = method.image(batch_of(2, 4).image)
     method(batch_of(2, 4), "image")
-    assert torch.equal(method.image_bank[[2, 4]], h)
-    assert torch.equal(method.image_bank[[0, 1, 3, 5]], image_before[[0, 1, 3, 5]])
-    assert torch.equal(method.text_bank, text_before)
-    assert method.image_bank.data_ptr() != method.text_bank.data_ptr()
+    assert torch.equal(method.image_bank.codes[[2, 4]], h)
+    assert torch.equal(method.image_bank.codes[[0, 1, 3, 5]], image_before[[0, 1, 3, 5]])
+    assert torch.equal(method.text_bank.codes, text_before)
+    assert method.image_bank.codes.data_ptr() != method.text_bank.codes.data_ptr()
 
 
 def test_unified_code_is_the_sign_of_the_sum_and_has_no_zero(method):
-    method.image_bank.zero_()
-    method.text_bank.zero_()
+    method.image_bank.codes.zero_()
+    method.text_bank.codes.zero_()
     method.end_epoch(0)
     assert torch.equal(method.unified, torch.ones(6, 8))
-    method.text_bank[0, 0] = -1e-9
+    method.text_bank.codes[0, 0] = -1e-9
     method.end_epoch(0)
     assert method.unified[0, 0] == -1
 

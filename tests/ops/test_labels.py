@@ -50,6 +50,10 @@ def test_rows_and_devices():
     assert packed.to("meta").words.device.type == "meta"
 
 
+def test_no_rows():
+    assert pack_labels(torch.zeros(0, 65)).words.shape == (0, 2)  # a rank without rows packs its labels too
+
+
 @pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(3, 0), torch.zeros(2, 2, 2)])
 def test_bad_shapes(labels):
     with pytest.raises(
