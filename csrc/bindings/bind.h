@@ -19,10 +19,13 @@ inline bool signal_raised() {
   return PyErr_CheckSignals() != 0;
 }
 
+void bind_cross_attention(pybind11::module_& m);
 void bind_hamming(pybind11::module_& m);
 void bind_hamming_cuda(pybind11::module_& m);  // defined with FASTHASH_WITH_CUDA alone
 void bind_hamming_histogram(pybind11::module_& m);
+void bind_joint_semantics(pybind11::module_& m);
 void bind_multi_index(pybind11::module_& m);
 void bind_pair_loss(pybind11::module_& m);
+void bind_proxy_pair(pybind11::module_& m);
 
 }  // namespace fasthash

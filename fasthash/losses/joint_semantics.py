@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fasthash.ops import joint_semantics_loss
+from fasthash.ops import JointTeacher, joint_semantics_loss
 
 
 class JointSemantics(nn.Module):
@@ -26,12 +26,40 @@ class JointSemantics(nn.Module):
         self.beta, self.eta, self.mu = beta, eta, mu
         self.lambda1, self.lambda2, self.affine = lambda1, lambda2, affine
 
-    def forward(self, b_image: Tensor, b_text: Tensor, f_image: Tensor, f_text: Tensor) -> Tensor:
-        """Relaxed codes [m, d] of m pairs and their features [m, p_image], [m, p_text]; returns the loss []."""
-        return joint_semantics_loss(
-            b_image, b_text, f_image, f_text,
-            beta=self.beta, eta=self.eta, mu=self.mu, lambda1=self.lambda1, lambda2=self.lambda2, affine=self.affine,
-        )  # fmt: skip
+    def teacher(self, f_image: Tensor, f_text: Tensor) -> JointTeacher:
+        """For features that no step changes, [n, p_image] and [n, p_text] of all pairs: what follows from them alone is
+        made here, once. Keep it beside the module: it is no part of its state."""
+        return JointTeacher(f_image, f_text, beta=self.beta, affine=self.affine)
+
+    def forward(
+        self,
+        b_image: Tensor,
+        b_text: Tensor,
+        f_image: Tensor | None = None,
+        f_text: Tensor | None = None,
+        *,
+        teacher: JointTeacher | None = None,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """The loss [] of relaxed codes [m, d] of m pairs.
+
+        Args:
+            f_image, f_text: [m, p_image], [m, p_text] their features.
+            teacher: in place of features, see `teacher`.
+            index: int64 [m], which pairs of the teacher these are; None: all, in order.
+        """
+        weights = {"eta": self.eta, "mu": self.mu, "lambda1": self.lambda1, "lambda2": self.lambda2}
+        if teacher is not None:
+            if f_image is not None or f_text is not None:
+                raise ValueError("JointSemantics: expected f_image and f_text or teacher, got both")
+            if (teacher.beta, teacher.affine) != (self.beta, self.affine):
+                raise ValueError(
+                    f"JointSemantics: teacher must have beta {self.beta} and affine {self.affine}, got {teacher}"
+                )
+            return teacher.loss(b_image, b_text, index, **weights)
+        if f_image is None or f_text is None or index is not None:
+            raise ValueError("JointSemantics: expected f_image and f_text, or a teacher, which index refers to")
+        return joint_semantics_loss(b_image, b_text, f_image, f_text, beta=self.beta, affine=self.affine, **weights)
 
     def extra_repr(self) -> str:
         names = ("beta", "eta", "mu", "lambda1", "lambda2", "affine")

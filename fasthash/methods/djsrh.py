@@ -82,6 +82,8 @@ class DJSRH(Method):
         self.joint = losses.JointSemantics(
             beta=o.beta, eta=o.eta, mu=o.mu, lambda1=o.lambda1, lambda2=o.lambda2, affine=o.affine
         )
+        # feature mode: the frozen teacher network is the features themselves, and no step changes them
+        self.teacher = self.joint.teacher(train.image, train.text)
         self.alpha = 1.0
 
     def _tower(self, features: Tensor, hidden: tuple[int, ...]) -> Tower:
@@ -109,5 +111,4 @@ class DJSRH(Method):
     def forward(self, batch: Batch, phase: str) -> Tensor:
         b_image = torch.tanh(self.alpha * self.image(batch.image))
         b_text = torch.tanh(self.alpha * self.text(batch.text))
-        # feature mode: the frozen teacher network is the features themselves
-        return self.joint(b_image, b_text, batch.image, batch.text)
+        return self.joint(b_image, b_text, teacher=self.teacher, index=batch.index)

@@ -40,8 +40,8 @@ def check_matrix(op: str, name: str, x: Any) -> Tensor:
 def check_same(op: str, name: str, x: Any, like_name: str, like: Tensor, *, rows: bool = False) -> Tensor:
     """x itself when it is a matrix as wide as ``like``, of its dtype and on its device (``rows``: and as long)."""
     check_matrix(op, name, x)
-    length = str(like.shape[0]) if rows else "n"
     if x.shape[1] != like.shape[1] or (rows and x.shape[0] != like.shape[0]):
+        length = like.shape[0] if rows else "n"
         raise ValueError(f"{op}: {name} must be [{length}, {like.shape[1]}] like {like_name}, got {list(x.shape)}")
     if x.dtype != like.dtype or x.device != like.device:
         raise ValueError(

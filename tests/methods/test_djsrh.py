@@ -58,3 +58,7 @@ def test_takes_no_labels(rows):
     kind = get("djsrh")
     assert kind.supervision == "none"
     kind(type(rows)(rows.image, rows.text, None), 8, resolve_options(kind, "test", {"text_hidden": ()}))
+
+
+def test_the_state_holds_no_teacher(method):
+    assert {name.split(".")[0] for name in method.state_dict()} == {"image", "text"}

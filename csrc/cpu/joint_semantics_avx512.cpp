@@ -1,0 +1,3 @@
+#define FASTHASH_VECTOR 16
+#define FASTHASH_JOINT_TABLE kJointAvx512
+#include "cpu/joint_semantics_kernels.inl"
