@@ -52,11 +52,16 @@ class _Op:
 
     def device(self, args: tuple[Any, ...]) -> torch.device:
         """The one device of the tensors."""
-        first, *others = (x.device for x in args if isinstance(x, Tensor))
-        for other in others:
-            if other != first:
-                raise ValueError(f"{self.name}: tensors must be on one device, got {first} and {other}")
-        return first
+        found: torch.device | None = None
+        for x in args:
+            if isinstance(x, Tensor):
+                device = x.device
+                if found is None:
+                    found = device
+                elif device != found:
+                    raise ValueError(f"{self.name}: tensors must be on one device, got {found} and {device}")
+        assert found is not None
+        return found
 
     def choose(self, device: str, args: tuple[Any, ...]) -> str:
         """The backend for these arguments: the forced one, or the fastest that takes them."""

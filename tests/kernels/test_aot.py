@@ -1,74 +1,120 @@
-"""Every Triton kernel compiles without a GPU, and needs no more than a GPU has."""
+"""Every Triton kernel compiles without a GPU, and needs no more than a GPU has and than the committed page says."""
 
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 aot = pytest.importorskip("fasthash._kernels.aot", reason="needs triton", exc_type=ImportError)
+page = pytest.importorskip("fasthash._kernels._aot_page", reason="needs triton", exc_type=ImportError)
+variant_module = pytest.importorskip("fasthash._kernels._variant", reason="needs triton", exc_type=ImportError)
 
 TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "triton_aot.md"
+OPERATIONS = sorted({variant.operation for variant in aot.variants()})
+FIRST = next(aot.variants())
 
 
-def compile_only(*names):
-    """What the command says about the variants with these in their names, one process for all."""
+def command(*arguments):
+    """The command in a process of its own, where Triton compiles."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "fasthash._kernels.aot"]
-    return subprocess.run([*command, *(f"--only={name}" for name in names)], capture_output=True, text=True, env=env)
+    line = [sys.executable, "-m", "fasthash._kernels.aot", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, env=env)
 
 
-def test_kernels_compile_within_the_limits():
-    chosen = [
-        "sm_80 tf32x3 d 64 masks: loss + dx + dy", "sm_80 tf32 d 128 masks: loss + dx + dy",
-        "sm_90 tf32 d 64 masks: loss + dx + dy", "sm_90 half d 128 masks: loss + dx + dy", "sm_90 tf32x3 d 64 ids",
-        "sm_100 tf32 d 64 masks x2", "sm_100 half d 64 dense",
-    ]  # fmt: skip
-    done = compile_only(*chosen)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_nothing_grows_silently(operation):
+    done = command("--guarded", "--only", f"{operation} sm_", "--check", TABLE)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r": \d+ registers, \d+ B stack, \d+ B shared", done.stdout)) == len(chosen)
+    guarded = [v for v in aot.variants() if v.guarded and v.operation == operation]
+    assert len(re.findall(r": \d+ registers, \d+ B stack, \d+ B shared", done.stdout)) == len(guarded)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_is_guarded_on_every_architecture(operation):
+    count = Counter(v.arch for v in aot.variants() if v.guarded and v.operation == operation)
+    assert count.keys() == set(variant_module.ARCHS)
+    assert max(count.values()) <= 6  # the tests compile them
+
+
+def test_names_tell_variants_apart():
+    names = Counter(variant.name for variant in aot.variants())
+    assert max(names.values()) == 1
+    for variant in aot.variants():
+        assert variant.name.startswith(f"{variant.operation} sm_{variant.arch} ")
 
 
 def test_a_variant_that_does_not_exist_is_an_error():
-    done = compile_only("sm_10 ")
+    done = command("--only", "sm_10 ")
     assert done.returncode == 1
     assert "no variant" in done.stderr
 
 
-def test_the_committed_table_holds_every_variant_within_the_limits():
-    rows = {}
-    for line in TABLE.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0].startswith("pairwise_nll"):
-            name, tile, warps, registers, stack, shared, count = cells
-            used = aot.Usage(int(registers), int(stack), round(float(shared) * 1024), int(count.replace(",", "")))
-            rows[name] = tile, int(warps), used
+def test_the_committed_page_holds_every_variant_within_the_limits():
+    committed = page.read(TABLE)
     variants = {variant.name: variant for variant in aot.variants()}
-    assert rows.keys() == variants.keys()
-    for name, (tile, warps, used) in rows.items():
-        assert tile == aot.tile(variants[name])
-        assert warps == variants[name].options["num_warps"]
-        assert used.problem(variants[name]) is None
+    assert committed.rows.keys() == variants.keys()
+    for name, variant in variants.items():
+        used = committed.usage(name)
+        assert used.problem(variant) is None
+        assert committed.rows[name].startswith(f"| {name} | {variant.tile} | {variant.options['num_warps']} |")
+    # in the order of variants(), a section for each operation
+    assert page.text(aot.variants(), committed.rows).count("\n## ") == len(OPERATIONS)
 
 
 def test_the_limits_bite():
-    variant = next(iter(aot.variants()))
-    assert aot.Usage(255, variant.stack_limit, aot.SHARED_LIMIT[80], 1).problem(variant) is None
-    assert "bytes of stack" in aot.Usage(255, variant.stack_limit + 8, 0, 1).problem(variant)
-    assert "shared memory" in aot.Usage(255, 0, aot.SHARED_LIMIT[80] + 1, 1).problem(variant)
+    shared = variant_module.SHARED_LIMIT[FIRST.arch]
+    assert aot.Usage(255, FIRST.stack_limit, shared, 1).problem(FIRST) is None
+    assert "bytes of stack" in aot.Usage(255, FIRST.stack_limit + 8, 0, 1).problem(FIRST)
+    assert "shared memory" in aot.Usage(255, 0, shared + 1, 1).problem(FIRST)
+
+
+def test_growth_is_found():
+    before = aot.Usage(100, 0, 10_301, 1000)  # 10.06 KiB: the page says 10.1
+    for release, spare_registers, spare_shared in (
+        (page.triton.__version__, 0, 0),
+        ("0.0", page.REGISTERS_TOLERANCE, page.SHARED_TOLERANCE),
+    ):
+        stands = page.Page(release, {FIRST.name: page.row(FIRST, before)})
+        assert stands.grown(FIRST, before) is None
+        most = aot.Usage(100 + spare_registers, 0, before.shared + spare_shared, 2000)
+        assert stands.grown(FIRST, most) is None
+        assert "registers, 100 on the page" in stands.grown(FIRST, replace(most, registers=most.registers + 1))
+        assert "8 bytes of stack, 0 on the page" in stands.grown(FIRST, replace(most, stack=8))
+        assert "bytes of shared memory" in stands.grown(FIRST, replace(most, shared=most.shared + 128))
+    assert "not on the page" in page.Page("0.0", {}).grown(FIRST, before)
 
 
 def test_the_interpreter_is_refused(monkeypatch):
     monkeypatch.setattr(aot, "INTERPRETED", True)
     with pytest.raises(RuntimeError, match=r"^aot: TRITON_INTERPRET is set"):
-        aot.compile_variant(next(iter(aot.variants())))
+        aot.compile_variant(FIRST)
 
 
-def test_the_table_is_written_whole(tmp_path):
-    variant = next(iter(aot.variants()))
-    aot.write(tmp_path / "new" / "t.md", aot.table([(variant, aot.Usage(100, 0, 2048, 1234))]))
-    text = (tmp_path / "new" / "t.md").read_text()
-    assert f"| {variant.name} | {aot.tile(variant)} | 8 | 100 | 0 | 2.0 | 1,234 |" in text
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["t.md"]
+def test_the_page_is_written_whole_and_read_again(tmp_path):
+    used = aot.Usage(100, 0, 2048, 1234)
+    file = tmp_path / "new" / "t.md"
+    page.write(file, page.text([FIRST], {FIRST.name: page.row(FIRST, used)}))
+    assert f"## {FIRST.operation}\n" in file.read_text()
+    assert page.read(file).triton == page.triton.__version__
+    assert page.read(file).usage(FIRST.name) == used
+    assert [path.name for path in file.parent.iterdir()] == ["t.md"]
+    file.write_text("no page")
+    with pytest.raises(ValueError, match="is no page of compiled kernels"):
+        page.read(file)
+
+
+def test_a_part_is_written_into_the_page_that_stands(tmp_path):
+    file = tmp_path / "t.md"
+    last = list(aot.variants())[-1]
+    page.write(file, page.text([last], {last.name: page.row(last, aot.Usage(1, 0, 0, 1))}))
+    assert command("--only", FIRST.name, "--write", file).returncode == 0
+    assert list(page.read(file).rows) == [FIRST.name, last.name]
+    page.write(file, file.read_text().replace(f"Triton {page.triton.__version__};", "Triton 0.1;"))
+    done = command("--only", FIRST.name, "--write", file)
+    assert done.returncode == 1
+    assert "was made with Triton 0.1" in done.stderr

@@ -45,7 +45,8 @@ def test_code_balance():
     loss.backward()
     torch.testing.assert_close(h.grad, torch.tensor([[1.0, 6.0]] * 3))
     assert float(losses.CodeBalance()(torch.tensor([[1.0], [-1.0]]))) == 0
-    with pytest.raises(ValueError, match=r"^CodeBalance: h must be float64, float32, float16 or bfloat16, got int64"):
+    assert float(losses.CodeBalance()(h.detach(), torch.tensor([-0.5, 1.0]))) == 16
+    with pytest.raises(ValueError, match=r"^code_balance: h must be float64, float32, float16 or bfloat16, got int64"):
         losses.CodeBalance()(torch.ones(2, 2, dtype=torch.int64))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -76,6 +77,35 @@ def nll_truth(a: Tensor, b: Tensor, sim: np.ndarray, scale: float = 0.5) -> tupl
         up, down = 1 / (1 + np.exp(-theta)), 1 / (1 + np.exp(theta))
         residual = scale * ((1 - s) * up - s * down)
     return float(loss), residual @ y, residual.T @ x
+
+
+def plain(
+    labels: Sequence[Tensor | None], grad_a: bool, grad_b: bool, sim: Tensor | None = None, scale: float = 0.5
+) -> tuple[object, ...]:
+    """The op's arguments behind a and b, without layers and weights."""
+    return (*labels, sim, None, None, None, [], [], scale, grad_a, grad_b)
+
+
+def weighted_truth(
+    a: Tensor, b: Tensor, ids: tuple[Tensor, Tensor], bits: Sequence[int], weights: Sequence[float],
+    factors: np.ndarray, scale: float = 0.5,
+) -> tuple[float, np.ndarray, np.ndarray]:  # fmt: skip
+    """Loss and both gradients of several layers in float64, pair by pair; factors: [n, m] weights of the pairs."""
+    x, y = (v.detach().double().numpy() for v in (a, b))
+    out_x, out_y, loss, start = np.zeros_like(x), np.zeros_like(y), 0.0, 0
+    for layer, (width, weight) in enumerate(zip(bits, weights, strict=True)):
+        part = slice(start, start + width)
+        for i in range(len(x)):
+            for j in range(len(y)):
+                theta = scale * float(x[i, part] @ y[j, part])
+                sign = -1 if ids[0][i, layer] == ids[1][j, layer] else 1
+                size = weight * factors[i, j]
+                loss += size * (max(sign * theta, 0) + math.log1p(math.exp(-abs(theta))))
+                slope = size * scale * sign / (1 + math.exp(-sign * theta))
+                out_x[i, part] += slope * y[j, part]
+                out_y[j, part] += slope * x[i, part]
+        start += width
+    return loss, out_x, out_y
 
 
 def relative(got: Tensor, want: np.ndarray) -> float:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from nll_cases import make_pairs, nll_truth, relative, runners
+from nll_cases import make_pairs, nll_truth, plain, relative, runners
 
 from fasthash.ops import pack_labels, pairwise_nll, use_backend
 
@@ -73,7 +73,7 @@ def test_wide_codes_and_many_rows_in_several_spans(nan_filled):
     pairs = make_pairs(2100, 2200, 512)
     sim = (pairs.labels_a.double() @ pairs.labels_b.double().T > 0).double()
     with use_backend("cpp"):
-        loss, *grads = OP(pairs.a, pairs.b, *words(pairs), None, 0.5, True, True)
+        loss, *grads = OP(pairs.a, pairs.b, *plain(words(pairs), True, True))
     check((loss, *grads), nll_truth(pairs.a, pairs.b, sim.numpy()), TOL[torch.float32])
 
 
@@ -170,9 +170,9 @@ def test_nan_is_not_hidden(runner, side, dense):
 def test_unwanted_gradients_change_nothing(runner):
     pairs = make_pairs(20, 90, 24)
     with runner():
-        loss, grad_a, grad_b = OP(pairs.a, pairs.b, *words(pairs), None, 0.5, True, True)
+        loss, grad_a, grad_b = OP(pairs.a, pairs.b, *plain(words(pairs), True, True))
         for want_a, want_b in ((True, False), (False, True), (False, False)):
-            got = OP(pairs.a, pairs.b, *words(pairs), None, 0.5, want_a, want_b)
+            got = OP(pairs.a, pairs.b, *plain(words(pairs), want_a, want_b))
             torch.testing.assert_close(got[0], loss, rtol=1e-6, atol=0)
             for wanted, x, full in ((want_a, got[1], grad_a), (want_b, got[2], grad_b)):
                 torch.testing.assert_close(x, full if wanted else full.new_empty(0), rtol=1e-6, atol=1e-6)
@@ -187,7 +187,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(runner, shape):
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             with runner():
-                results.append(OP(pairs.a, pairs.b, *words(pairs), None, 0.5, True, True))
+                results.append(OP(pairs.a, pairs.b, *plain(words(pairs), True, True)))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:

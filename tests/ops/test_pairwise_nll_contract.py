@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from nll_cases import make_pairs, nll_truth, relative, runners
+from nll_cases import make_pairs, nll_truth, plain, relative, runners
 from torch.autograd import gradcheck
 from torch.library import opcheck
 
@@ -27,7 +27,7 @@ def test_contracts(runner):
     with runner():
         for labels, sim in ((words, None), (ids, None), ((None, None), dense)):
             for wanted in ((True, True), (False, True), (False, False)):
-                opcheck(OP.default, (pairs.a, pairs.b, *labels, sim, 0.5, *wanted))
+                opcheck(OP.default, (pairs.a, pairs.b, *plain(labels, *wanted, sim=sim)))
 
 
 @pytest.mark.parametrize("kind", ["masks", "ids", "sim"])
