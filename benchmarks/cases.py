@@ -21,6 +21,7 @@ class Case:
     work: float = 0.0  # units of work of one call; 0: times are shown as they are
     check: Callable[[], None] | None = None  # raises unless the contestants agree; run before anything is timed
     goals: tuple[Goal, ...] = ()  # shown beside what was reached; those of contestants that are not there are left out
+    rounds: int | None = None  # instead of the report's: for calls that take minutes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Report:
     versions: tuple[str, ...]  # distributions whose versions matter
     cases: Callable[[], Iterator[Case]]  # made one after the other, so that only one input is in memory
     rounds: int = 7
+    names: tuple[str, ...] = ()  # of the cases, in their order, where `case` is given
     # One case by its name, without making the others: memory is then measured, each contestant in a fresh process.
     case: Callable[[str], Case] | None = None
     without_memory: tuple[str, ...] = ()  # contestants whose memory would say nothing

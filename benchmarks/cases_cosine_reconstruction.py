@@ -141,4 +141,5 @@ def report(quick: bool = False) -> Report:
         cases=cases,
         rounds=3 if quick else 9,
         case=lambda name: points[name].case(),
+        names=tuple(points),
     )

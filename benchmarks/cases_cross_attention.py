@@ -193,4 +193,5 @@ def report(quick: bool = False) -> Report:
         cases=cases,
         rounds=3 if quick else 7,
         case=lambda name: points[name].case(),
+        names=tuple(points),
     )

@@ -194,4 +194,5 @@ def report(quick: bool = False) -> Report:
         cases=cases,
         rounds=3 if quick else 9,
         case=lambda name: chosen[name].case(),
+        names=tuple(chosen),
     )

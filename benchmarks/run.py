@@ -39,7 +39,7 @@ def run_cases(report: Report) -> list[Measured]:
     for case in report.cases():
         if case.check is not None:
             case.check()
-        timings = interleave(case.contestants, baseline=case.baseline, rounds=report.rounds)
+        timings = interleave(case.contestants, baseline=case.baseline, rounds=case.rounds or report.rounds)
         print(f"{case.name}: " + ", ".join(f"{n} {t.ratio:.2f}x" for n, t in timings.items()), file=sys.stderr)
         done.append(_measured(case, timings))
     return done

@@ -273,7 +273,7 @@ def variants() -> Iterator[Variant]:
         yield Variant(
             f"joint_semantics_affinity sm_{arch} {product} gathered", arch, _joint_affinity_fwd_kernel, types,
             affinity_constants(product, True), options(tiles), f"{tiles.rows} x {tiles.rows}, {tiles.depth}",
-            aligned=(*pointers(types), "p_image"), guarded=arch == 90,
+            aligned=(*pointers(types), "p_image"), guarded=product == "tf32",
         )  # fmt: skip
 
 
