@@ -56,9 +56,8 @@ test-gpu:
 	FASTHASH_CUDA=on $(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
 	FASTHASH_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu -p no:cacheprovider
 	FASTHASH_REQUIRE_GPU=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --error-exitcode 1 \
-		$(PYTHON) -m pytest -m gpu -p no:cacheprovider tests/native/test_cuda_topk.py \
-		tests/ops/test_ops_hamming.py tests/ops/test_hamming_histogram.py tests/search/test_device.py \
-		tests/search/test_device_index.py tests/search/test_device_only.py
+		$(PYTHON) -m pytest -m gpu -p no:cacheprovider tests/native/test_cuda_topk.py tests/ops \
+		tests/search/test_device.py tests/search/test_device_index.py tests/search/test_device_only.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info fasthash/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,8 +31,9 @@ struct PairLoss {
 };
 
 // All three return the loss, summed over all pairs, bitwise the same for any number of threads. Extra memory: a copy of
-// rows whose width is not a whole number of vectors (and of all rows for cosine), O(n + m), and at most about 32 MiB of
-// partial gradients. `stop` is asked now and then, by the calling thread: true makes it throw Interrupted.
+// rows whose width is not a whole number of vectors (and of all rows for cosine), O(n + m), and partial gradients: at
+// most 32 MiB, or 132 rows for each of up to 64 lanes where those take more (from 1,000 columns on). `stop` is asked
+// now and then, by the calling thread: true makes it throw Interrupted.
 
 struct Interrupted {};
 using StopAsked = bool (*)();

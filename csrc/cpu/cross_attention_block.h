@@ -1,5 +1,5 @@
 // What the driver of cross attention hands to the kernels of one instruction set: a block of images against a block of
-// captions. Included by files compiled with different flags: declarations only.
+// captions. Included by files compiled with different flags: declarations alone, and what is always inlined.
 #pragma once
 
 #include <stdint.h>
@@ -17,8 +17,8 @@ struct AttentionSide {
   float* grad;        // [starts[count], width], added to; or null
   float* gram_grads;  // as grams, sums of the matrices' gradients and their transposes, added to; or null
 
-  int64_t begin() const { return starts[first]; }
-  int64_t end() const { return starts[first + count]; }
+  __attribute__((always_inline)) int64_t begin() const { return starts[first]; }
+  __attribute__((always_inline)) int64_t end() const { return starts[first + count]; }
 };
 
 struct AttentionWay {

@@ -19,7 +19,8 @@ constexpr int64_t kPanel = 2 * kVector;
 // A function of its own keeps its sums in registers: inlined, they compete with the constants of what surrounds it.
 #define FASTHASH_APART __attribute__((noinline))
 
-// panel [d, kPanel] from `count` rows of x; the panel's rows past the end are 0.
+// panel [d, kPanel] from `count` rows of x; the panel's rows past the end are 0, or NaN beside what is
+// not finite.
 [[maybe_unused]] static void pack_panel(const float* x, int64_t stride, int64_t count, int64_t d, float scale,
                                         float* panel) {
   typedef float Four __attribute__((vector_size(16)));

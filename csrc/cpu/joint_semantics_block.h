@@ -24,7 +24,7 @@ struct JointSmall {
   float* grad_text;
 };
 
-constexpr int64_t joint_small_floats(int64_t m, int64_t width) {
+static constexpr int64_t joint_small_floats(int64_t m, int64_t width) {
   return 4 * (m + 16) * kJointSmallStride + 4 * m * width + 2 * kJointSmall + 64 * width;
 }
 

@@ -77,7 +77,7 @@ class Gram {
     run_tasks(static_cast<int64_t>(tasks.size()), threads, [&](int64_t task, int thread) {
       const auto [i, j] = tasks[task];
       pair(parts_[i], parts_[j], scratch[thread].get(), sums[thread].get());
-      if (i == j) column_sums(parts_[i]);
+      if (i == j) column_sums(parts_[i], sums[thread].get());
     });
     const int64_t last = source_.rank() - 1;
     matrix_[last * size_ + last] = static_cast<double>(source_.features()[0].count);
@@ -104,9 +104,9 @@ class Gram {
     }
   }
 
-  void column_sums(const Part& part) {
+  void column_sums(const Part& part, double* sum) {
     const JointRows& side = source_.features()[part.side];
-    std::vector<double> sum(part.count);
+    std::fill(sum, sum + part.count, 0.0);
     for (int64_t row = 0; row < side.count; ++row) {
       const float* from = side.data + (side.index ? side.index[row] : row) * side.width + part.column;
       const float factor = side.factor.empty() ? 1.0f : side.factor[row];

@@ -147,8 +147,10 @@ class Run {
     block.similar = problem_.dense != nullptr ? PairSimilar::kDense
                     : problem_.words > 0      ? PairSimilar::kMasks
                                               : PairSimilar::kIds;
-    block.planes_a = batch_.planes() + start;
-    block.planes_b = bank_.planes() + bank_row;
+    if (problem_.dense == nullptr) {
+      block.planes_a = batch_.planes() + start;
+      block.planes_b = bank_.planes() + bank_row;
+    }
     block.planes = planes_;
     block.plane_a = batch_.plane();
     block.plane_b = bank_.plane();
@@ -156,8 +158,10 @@ class Run {
     block.weights = values(problem_.weights, start, bank_row);
     block.row_weights_a = batch_.weights() != nullptr ? batch_.weights() + start : nullptr;
     block.row_weights_b = bank_.weights() != nullptr ? bank_.weights() + bank_row : nullptr;
-    block.squares_a = batch_.squares() + start;
-    block.squares_b = bank_.squares() + bank_row;
+    if (kind_ == Kind::kEuclidean) {
+      block.squares_a = batch_.squares() + start;
+      block.squares_b = bank_.squares() + bank_row;
+    }
     block.scale = scale_;
     block.margin = margin_;
     return block;

@@ -47,10 +47,10 @@ struct ProxyPairKernels {
   void (*count)(const ProxyPairInputs& in, int64_t first, int64_t rows, int64_t* shared, int64_t* apart);
   int64_t (*scratch)(const ProxyPairInputs& in);  // floats that `block` needs
   // The block's sums and, unless they are null, its gradients: out [rows, d] of x and y, and its share, added to
-  // by_proxies [padded classes, width], before the proxies' lengths are considered.
+  // by_proxies [classes, width], before the proxies' lengths are considered.
   ProxyPairSums (*block)(const ProxyPairInputs& in, int64_t first, int64_t rows, float* scratch, float* out_x,
                          float* out_y, float* by_proxies);
-  // out [side.count, d] from gradients [lanes][padded, width] by rows of length 1
+  // out [side.count, d] from gradients [lanes][side.count, width] by rows of length 1, `lane` floats from lane to lane
   void (*finish)(const UnitRows& side, int64_t d, int64_t width, float* grad, int64_t lanes, int64_t lane, float* out);
 };
 

@@ -46,8 +46,8 @@ class CodeBank(nn.Module):
         ``code_balance(h, bank.update(index, h))`` is |1^T codes|^2 with a gradient for the rows of h alone.
 
         Args:
-            index: int64 [m] rows, each at most once: checked on the CPU, as reading them would make a GPU wait. There a
-                row that is named twice leaves the column sum wrong until ``refresh``.
+            index: int64 [m] rows, each at most once: checked on the CPU, but not under torch.compile; on a GPU reading
+                them would make it wait. Unchecked, a row named twice leaves the column sum wrong until ``refresh``.
             h: [m, bits] their codes, of any floating dtype; stored without gradient.
         Raises:
             ValueError: shapes or devices disagree, or a row is out of range or named twice.
@@ -70,7 +70,7 @@ class CodeBank(nn.Module):
         if index.dtype != torch.int64 or index.shape != h.shape[:1] or index.device != h.device:
             want = f"int64 [{h.shape[0]}] on {h.device} like the rows of h"
             raise ValueError(f"{_NAME}: index must be {want}, got {describe(index)}")
-        if index.device.type != "cpu":
+        if index.device.type != "cpu" or torch.compiler.is_compiling():
             return
         ordered = index.sort().values
         low, high = int(ordered[0]), int(ordered[-1])

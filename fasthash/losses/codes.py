@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fasthash.ops import code_balance
-from fasthash.ops._checks import check_matrix, check_same
+from fasthash.ops._checks import check_matrix, check_same, check_tensor, of_one_dtype
 
 
 class Quantization(nn.Module):
@@ -16,12 +16,13 @@ class Quantization(nn.Module):
     """
 
     def forward(self, h: Tensor, code: Tensor) -> Tensor:
-        """Relaxed codes and codes, both [n, bits], of one dtype; returns the loss [], float32 or wider.
+        """Relaxed codes and codes, [n, bits], of one dtype but under autocast; returns the loss [], float32 or wider.
 
         Raises:
             ValueError: shapes, dtypes or devices disagree.
         """
         check_matrix("Quantization", "h", h)
+        h, code = of_one_dtype(h, check_tensor("Quantization", "code", code))
         check_same("Quantization", "code", code, "h", h, rows=True)
         return (_wide(h) - _wide(code)).square().sum()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fasthash.ops import JointTeacher, joint_semantics_loss
+from fasthash.ops._checks import check_finite, check_share
 
 
 class JointSemantics(nn.Module):
@@ -16,6 +17,8 @@ class JointSemantics(nn.Module):
         mu: scale of the target.
         lambda1, lambda2: weights of the image-image and the text-text term; the cross term has weight 1.
         affine: affinities as 2 S - 1, as in the authors' code.
+    Raises:
+        ValueError: a share out of 0..1, or a weight that is no finite number.
     Source: Su, Zhong, Zhang, Deep Joint-Semantics Reconstructing Hashing, ICCV 2019, equation 8.
     """
 
@@ -23,8 +26,11 @@ class JointSemantics(nn.Module):
         self, *, beta: float, eta: float, mu: float, lambda1: float, lambda2: float, affine: bool = True
     ) -> None:
         super().__init__()
-        self.beta, self.eta, self.mu = beta, eta, mu
-        self.lambda1, self.lambda2, self.affine = lambda1, lambda2, affine
+        self.beta, self.eta = check_share("JointSemantics", "beta", beta), check_share("JointSemantics", "eta", eta)
+        self.mu = check_finite("JointSemantics", "mu", mu)
+        self.lambda1 = check_finite("JointSemantics", "lambda1", lambda1)
+        self.lambda2 = check_finite("JointSemantics", "lambda2", lambda2)
+        self.affine = bool(affine)
 
     def teacher(self, f_image: Tensor, f_text: Tensor) -> JointTeacher:
         """For features that no step changes, [n, p_image] and [n, p_text] of all pairs: what follows from them alone is

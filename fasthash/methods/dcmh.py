@@ -1,7 +1,8 @@
 """DCMH: supervised hashing by the pairwise likelihood between one modality's batch and the other's code bank.
 
 Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017. Defaults are those of the authors' MATLAB code, with banks that start
-from N(0, 1) (a bank of zeros makes the first unified code meaningless) and features centred by the training mean.
+from N(0, 1) (a bank of zeros makes the first unified code meaningless), features centred by the training mean, and the
+images' steps of an epoch before the texts'.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import torch
@@ -50,6 +52,15 @@ def check_same(op: str, name: str, x: Any, like_name: str, like: Tensor, *, rows
     return x
 
 
+def of_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Under autocast the tensors in the widest of their dtypes; else as they are."""
+    first = tensors[0]
+    if all(x.dtype == first.dtype for x in tensors) or not torch.is_autocast_enabled(first.device.type):
+        return tensors
+    common = functools.reduce(torch.promote_types, (x.dtype for x in tensors))
+    return tuple(x.to(common) for x in tensors)
+
+
 def check_codes(op: str, queries: Tensor, database: Tensor, bits: int) -> None:
     """ValueError unless both are packed codes on one device; padding bits are not looked at."""
     width = (check_bits(bits, op) + 7) // 8
@@ -89,6 +100,14 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> st
 
 def check_finite(op: str, name: str, value: Any) -> float:
     """value as a float when it is a finite real number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)) or not abs(float(value)) < float("inf"):
         raise ValueError(f"{op}: {name} must be a finite number, got {value!r}")
     return float(value)
+
+
+def check_share(op: str, name: str, value: Any) -> float:
+    """value as a float when it is from 0 to 1."""
+    share = check_finite(op, name, value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{op}: {name} must be from 0 to 1, got {value!r}")
+    return share

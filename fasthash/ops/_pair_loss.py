@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasthash.ops._checks import check_matrix, check_same, check_tensor, describe
+from fasthash.ops._checks import check_matrix, check_same, check_tensor, describe, of_one_dtype
 from fasthash.ops._registry import interpreted
 from fasthash.ops.labels import PackedLabels, check_label_kinds, label_words, share_label
 
@@ -88,10 +88,21 @@ class _PairLoss(torch.autograd.Function):  # outside the op: less per-call cost 
         return None, grad_a, grad_b, *(None,) * ctx.constants
 
 
+def distinct(*args: Any) -> tuple[Any, ...]:
+    """A view in place of a tensor that comes again: a graph of torch.compile hands a Function none twice."""
+    if not torch.compiler.is_compiling():
+        return args
+    found: list[Any] = []
+    for x in args:
+        again = isinstance(x, Tensor) and any(x is y for y in found)
+        found.append(x.view_as(x) if again else x)
+    return tuple(found)
+
+
 def pair_loss(op: Callable[..., Results], a: Tensor, b: Tensor, *constants: Any, reduction: str) -> Tensor:
     """The loss of an op (a, b, *constants, grad_a, grad_b) -> (loss, gradient of a, gradient of b), differentiable."""
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        loss = _PairLoss.apply(op, a, b, *constants)
+        loss = _PairLoss.apply(op, *distinct(a, b, *constants))
     else:
         loss = op(a, b, *constants, False, False)[0]
     return loss / (a.shape[0] * b.shape[0]) if reduction == "mean" else loss
@@ -101,9 +112,7 @@ def check_codes_of_both(op: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Both sides, of one dtype under autocast."""
     check_matrix(op, "a", a)
     check_tensor(op, "b", b)
-    if a.dtype != b.dtype and torch.is_autocast_enabled(a.device.type):
-        common = torch.promote_types(a.dtype, b.dtype)
-        a, b = a.to(common), b.to(common)
+    a, b = of_one_dtype(a, b)
     return a, check_same(op, "b", b, "a", a)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fasthash import _native
 from fasthash.ops import cross_attention_reference as reference
-from fasthash.ops._checks import FLOATS, check_choice, check_finite, check_tensor, describe
+from fasthash.ops._checks import FLOATS, check_choice, check_finite, check_tensor, describe, of_one_dtype
 from fasthash.ops._registry import define, register
 
 OP = "cross_attention_score"
@@ -206,7 +206,8 @@ def cross_attention_score(
     if not 0 <= leak <= 1:
         raise ValueError(f"{OP}: leak must be between 0 and 1, got {leak}")
     temperatures = _pair("temperature", temperature, TEMPERATURES, direction)
-    pools = _pair("pool_temperature", pool_temperature, POOL_TEMPERATURES, direction) if pool == "lse" else (0.0, 0.0)
+    pools = _pair("pool_temperature", pool_temperature, POOL_TEMPERATURES, direction)
+    pools = pools if pool == "lse" else (0.0, 0.0)
     regions, words = _check_vectors(regions, words)
     masks = [_mask("region_mask", region_mask, regions), _mask("word_mask", word_mask, words)]
     weights = {"t2i": (1.0, 0.0), "i2t": (0.0, 1.0), "both": (0.5, 0.5)}[direction]
@@ -234,9 +235,7 @@ def _check_vectors(regions: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{OP}: {name} must be float64, float32, float16 or bfloat16, got {describe(x)}")
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"{OP}: {name} must be [items, vectors, D] with at least one of each, got {describe(x)}")
-    if regions.dtype != words.dtype and torch.is_autocast_enabled(regions.device.type):
-        common = torch.promote_types(regions.dtype, words.dtype)
-        regions, words = regions.to(common), words.to(common)
+    regions, words = of_one_dtype(regions, words)
     if words.shape[2] != regions.shape[2]:
         raise ValueError(f"{OP}: words must be [n_t, T, {regions.shape[2]}] like regions, got {list(words.shape)}")
     if words.dtype != regions.dtype or words.device != regions.device:

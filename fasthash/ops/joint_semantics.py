@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from fasthash.ops import _joint_semantics  # registers the operations
-from fasthash.ops._checks import check_finite, check_matrix, check_same, check_tensor, describe
+from fasthash.ops._checks import (
+    check_finite,
+    check_matrix,
+    check_same,
+    check_share,
+    check_tensor,
+    describe,
+    of_one_dtype,
+)
 
 
 def joint_semantics_affinity(
@@ -35,7 +43,7 @@ def joint_semantics_affinity(
     """
     op = "joint_semantics_affinity"
     f_image, f_text = _features(op, f_image, f_text)
-    beta, eta, mu = _share(op, "beta", beta), _share(op, "eta", eta), check_finite(op, "mu", mu)
+    beta, eta, mu = check_share(op, "beta", beta), check_share(op, "eta", eta), check_finite(op, "mu", mu)
     return torch.ops.fasthash.joint_semantics_affinity(f_image, f_text, None, beta, eta, mu, bool(affine), False)
 
 
@@ -58,7 +66,8 @@ def joint_semantics_loss(
     features come back in later steps, a `JointTeacher` makes what depends on them alone once.
 
     Args:
-        b_image, b_text: [m, d] relaxed codes of m pairs; float64/32/16 or bfloat16. A row of zeros has cosine 0.
+        b_image, b_text: [m, d] relaxed codes of m pairs; float64/32/16 or bfloat16, of one dtype but under autocast. A
+            row of zeros has cosine 0.
         f_image, f_text: [m, p_image], [m, p_text] features: a fixed teacher, no gradient flows into them.
         beta, eta, mu, affine: of the target, see ``joint_semantics_affinity``.
         lambda1, lambda2: weights of the image-image and the text-text term (unitless).
@@ -73,13 +82,13 @@ def joint_semantics_loss(
     authors' code.
     """
     op = "joint_semantics_loss"
-    _codes(op, b_image, b_text)
+    b_image, b_text = _codes(op, b_image, b_text)
     check_matrix(op, "f_image", f_image)
     _check_rows(op, "f_image", f_image, "b_image", b_image)
     f_image, f_text = _features(op, f_image, f_text)
     if b_image.dtype != torch.float64:  # wide features of narrow codes: their last digits do not show
         f_image, f_text = (f.float() if f.dtype == torch.float64 else f for f in (f_image, f_text))
-    teacher = (f_image, f_text, None, None, None, _share(op, "beta", beta), bool(affine), False)
+    teacher = (f_image, f_text, None, None, None, check_share(op, "beta", beta), bool(affine), False)
     return _joint_semantics.apply(b_image, b_text, teacher, _weights(op, eta, mu, lambda1, lambda2))
 
 
@@ -109,7 +118,7 @@ class JointTeacher:
         f_image, f_text = _features(op, f_image, f_text)
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0:
             raise ValueError(f"{op}: max_bytes must be a whole number from 0, got {max_bytes!r}")
-        self.beta, self.affine = _share(op, "beta", beta), bool(affine)
+        self.beta, self.affine = check_share(op, "beta", beta), bool(affine)
         self._n = len(f_image)
         self._features: tuple[Tensor | None, Tensor | None] = (None, None)
         self._affinity: Tensor | None = None
@@ -156,9 +165,8 @@ class JointTeacher:
             ValueError: shapes, dtypes or devices disagree, a weight is out of range or, on the CPU, the index.
         Memory: m x m, the rows and columns that are read, beyond 128 pairs.
         """
-        return _joint_semantics.apply(
-            b_image, b_text, *self._arguments(b_image, b_text, index, eta, mu, lambda1, lambda2)
-        )
+        b_image, b_text = _codes("joint_semantics_loss", b_image, b_text)
+        return _joint_semantics.apply(b_image, b_text, *self._arguments(b_image, index, eta, mu, lambda1, lambda2))
 
     def loss_and_gradients(
         self,
@@ -176,15 +184,14 @@ class JointTeacher:
         For small batches, where autograd costs more than the loss: ``torch.autograd.backward([b_image, b_text],
         [grad_image, grad_text])`` goes on from here. Arguments and errors as of `loss`.
         """
-        teacher, weights = self._arguments(b_image, b_text, index, eta, mu, lambda1, lambda2)
+        b_image, b_text = _codes("joint_semantics_loss", b_image, b_text)
+        teacher, weights = self._arguments(b_image, index, eta, mu, lambda1, lambda2)
         return _joint_semantics.direct(b_image.detach(), b_text.detach(), teacher, weights)
 
     def _arguments(
-        self, b_image: Tensor, b_text: Tensor, index: Tensor | None, eta: float, mu: float, lambda1: float,
-        lambda2: float,
+        self, b_image: Tensor, index: Tensor | None, eta: float, mu: float, lambda1: float, lambda2: float,
     ) -> tuple[_joint_semantics.Teacher, _joint_semantics.Weights]:  # fmt: skip
         op = "joint_semantics_loss"
-        _codes(op, b_image, b_text)
         if (eta, mu, lambda1, lambda2) != self._checked:  # the same in every step, and small batches take microseconds
             self._checked = _weights(op, eta, mu, lambda1, lambda2)
         weights, m = self._checked, b_image.shape[0]
@@ -232,17 +239,20 @@ def _features(op: str, f_image: Tensor, f_text: Tensor) -> tuple[Tensor, Tensor]
     return f_image.detach(), f_text.detach()
 
 
-def _codes(op: str, b_image: Tensor, b_text: Tensor) -> None:
+def _codes(op: str, b_image: Tensor, b_text: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of both modalities, of one dtype under autocast."""
     check_matrix(op, "b_image", b_image)
     x = b_text
     alike = isinstance(x, Tensor) and (x.shape, x.dtype, x.device) == (b_image.shape, b_image.dtype, b_image.device)
     if not alike:  # what is wrong, and nothing in the usual case: small batches take microseconds
+        b_image, b_text = of_one_dtype(b_image, check_tensor(op, "b_text", b_text))
         check_same(op, "b_text", b_text, "b_image", b_image, rows=True)
+    return b_image, b_text
 
 
 def _weights(op: str, eta: float, mu: float, lambda1: float, lambda2: float) -> _joint_semantics.Weights:
     return (
-        _share(op, "eta", eta),
+        check_share(op, "eta", eta),
         check_finite(op, "mu", mu),
         check_finite(op, "lambda1", lambda1),
         check_finite(op, "lambda2", lambda2),
@@ -255,10 +265,3 @@ def _check_rows(op: str, name: str, x: Any, like_name: str, like: Tensor) -> Non
         raise ValueError(
             f"{op}: {name} must have {like.shape[0]} rows on {like.device} like {like_name}, got {describe(x)}"
         )
-
-
-def _share(op: str, name: str, value: Any) -> float:
-    share = check_finite(op, name, value)
-    if not 0 <= share <= 1:
-        raise ValueError(f"{op}: {name} must be from 0 to 1, got {value!r}")
-    return share

@@ -22,6 +22,13 @@ class PackedLabels:
     words: Tensor
     classes: int
 
+    def __post_init__(self) -> None:
+        x, width = check_tensor("PackedLabels", "words", self.words), -(-self.classes // 64)
+        if x.ndim != 2 or x.shape[1] != width or x.dtype != torch.int64:  # kernels read this many words of each row
+            raise ValueError(
+                f"PackedLabels: words must be int64 [n, {width}] for {self.classes} classes, got {describe(x)}"
+            )
+
     def __len__(self) -> int:
         return self.words.shape[0]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -225,13 +226,17 @@ def check_layers(
         if layer_bits is not None:
             raise ValueError(f"{op}: layer_bits goes with layer_weights, got layer_bits alone")
         return None, None
+    for name, x in (("layer_weights", layer_weights), ("layer_bits", layer_bits)):
+        if not isinstance(x, Iterable | None):
+            raise TypeError(f"{op}: {name} must be a sequence of numbers, got {x!r}")
     weights = [check_finite(op, "layer_weights", weight) for weight in layer_weights]
     if not weights or min(weights) < 0:
         raise ValueError(f"{op}: layer_weights must be one or more numbers >= 0, got {weights}")
-    bits = None if layer_bits is None else [int(width) for width in layer_bits]
-    if bits is not None and (len(bits) != len(weights) or min(bits) < 1):
+    bits = None if layer_bits is None else list(layer_bits)
+    whole = bits is None or all(isinstance(width, Integral) and width >= 1 for width in bits)
+    if bits is not None and (len(bits) != len(weights) or not whole):
         raise ValueError(f"{op}: layer_bits must be {len(weights)} widths >= 1 like layer_weights, got {bits}")
-    return weights, bits
+    return weights, None if bits is None else [int(width) for width in bits]
 
 
 def _layer_widths(d: int, layers: int, bits: list[int] | None) -> list[int]:

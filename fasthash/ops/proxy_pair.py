@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from fasthash import _native
-from fasthash.ops._checks import check_choice, check_finite, check_matrix, check_same, check_tensor, describe
-from fasthash.ops._pair_loss import MAX_WIDTH, accumulator, float32_accepts
+from fasthash.ops._checks import (
+    check_choice,
+    check_finite,
+    check_matrix,
+    check_same,
+    check_tensor,
+    describe,
+    of_one_dtype,
+)
+from fasthash.ops._pair_loss import MAX_WIDTH, accumulator, distinct, float32_accepts
 from fasthash.ops._registry import define, register
 from fasthash.ops.cosine_reconstruction import through_unit_rows, unit_rows
 from fasthash.ops.labels import PackedLabels, pack_labels
@@ -219,7 +227,7 @@ def proxy_pair(
     Raises:
         ValueError: shapes, dtypes or devices disagree: "proxy_pair: y must be [32, 64] like x, got [32, 16]".
         TypeError: something is no tensor.
-    Memory: beyond the inputs and gradients O((m + c) d) on `cpp`, that and O(m c d / 32) on `triton`, O(m (m + c)) on
+    Memory: beyond the inputs and gradients O((m + c) d) on `cpp`, that and O(m c d / 8) on `triton`, O(m (m + c)) on
         `reference`.
     Source: Chen et al., Deep Class-guided Hashing for Multi-label Cross-modal Retrieval, arXiv 2410.15387, as in its
         released code; Huo et al., Deep Semantic-aware Proxy Hashing, TCSVT 2024.
@@ -235,7 +243,7 @@ def proxy_pair(
     x, y, proxies = _checked(x, y, proxies)
     args = (x, y, proxies, _words(labels, x, proxies), *settings)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad or proxies.requires_grad):
-        loss, terms = _ProxyPair.apply(*args)
+        loss, terms = _ProxyPair.apply(*distinct(*args))
     else:
         loss, terms = torch.ops.fasthash.proxy_pair(*args, False)[:2]
     return (loss, ProxyPairTerms(*terms.unbind())) if with_terms else loss
@@ -246,9 +254,7 @@ def _checked(x: Tensor, y: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor, Ten
     check_matrix(_OP, "x", x)
     check_tensor(_OP, "y", y)
     check_tensor(_OP, "proxies", proxies)
-    if torch.is_autocast_enabled(x.device.type):
-        common = torch.promote_types(torch.promote_types(x.dtype, y.dtype), proxies.dtype)
-        x, y, proxies = x.to(common), y.to(common), proxies.to(common)
+    x, y, proxies = of_one_dtype(x, y, proxies)
     check_same(_OP, "y", y, "x", x, rows=True)
     return x, y, check_same(_OP, "proxies", proxies, "x", x)
 

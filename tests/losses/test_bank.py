@@ -144,3 +144,13 @@ def test_refuses_codes_that_are_none():
         CodeBank(torch.ones(2, 2).half())
     with pytest.raises(ValueError, match="CodeBank: codes must be a matrix"):
         CodeBank(torch.ones(2))
+
+
+def test_update_compiles_as_one_graph():
+    start, h = torch.randn(6, 4), torch.randn(2, 4)
+    index = torch.tensor([4, 1])
+    got, want = CodeBank(start), CodeBank(start)
+    rest = torch.compile(lambda i, x: got.update(i, x), fullgraph=True, backend="aot_eager")(index, h)
+    torch.testing.assert_close(rest, want.update(index, h))
+    torch.testing.assert_close(got.codes, want.codes)
+    torch.testing.assert_close(got.column_sum, want.column_sum)

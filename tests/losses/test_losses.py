@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -62,3 +63,62 @@ def test_joint_semantics_is_the_operation():
     module = losses.JointSemantics(**weights)
     assert torch.equal(module(*args), joint_semantics_loss(*args, **weights))
     assert "lambda2=0.2" in repr(module)
+
+
+@pytest.mark.parametrize("kind", ["ids", "packed", "layers", "self"])
+def test_one_tensor_twice_in_a_graph(kind):
+    a, b = (torch.randn(6, 8, requires_grad=True) for _ in range(2))
+    ids = torch.arange(6) % 3
+    labels = {"ids": ids, "packed": pack_labels(torch.eye(3)[ids]), "layers": ids[:, None].repeat(1, 2), "self": ids}
+    nll = losses.PairwiseNLL(layer_weights=(0.2, 0.8)) if kind == "layers" else losses.PairwiseNLL()
+    step = torch.compile(lambda x, y, both: nll(x, y, both, both), fullgraph=True, backend="aot_eager")
+    pair = (a, a) if kind == "self" else (a, b)
+    got, want = step(*pair, labels[kind]), nll(*pair, labels[kind], labels[kind])
+    torch.testing.assert_close(got, want)
+    leaves = list(dict.fromkeys(pair))
+    torch.testing.assert_close(torch.autograd.grad(got, leaves), torch.autograd.grad(want, leaves))
+
+
+def test_autocast_gives_codes_of_two_dtypes():
+    weight, x, other = torch.eye(8, requires_grad=True), torch.randn(6, 8), torch.randn(6, 8)
+    module = losses.JointSemantics(beta=0.9, eta=0.4, mu=1.5, lambda1=0.1, lambda2=0.1)
+    features = torch.rand(6, 9), torch.rand(6, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h = x @ weight
+        code = torch.where(h >= 0, 1.0, -1.0)  # float32
+        found = [
+            (losses.Quantization()(h, code), losses.Quantization()(h.float(), code)),
+            (module(h, other, *features), module(h.float(), other, *features)),
+            (module(other, h, teacher=module.teacher(*features)), module(other, h.float(), *features)),
+        ]
+    assert h.dtype == torch.bfloat16
+    for got, want in found:
+        torch.testing.assert_close(got, want)
+        gradients = [torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (got, want)]
+        torch.testing.assert_close(*gradients)
+    with pytest.raises(ValueError, match=r"^Quantization: code must have the dtype and device of h"):
+        losses.Quantization()(h, code)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"beta": 3}, "beta must be from 0 to 1, got 3"),
+        ({"eta": -0.1}, "eta must be from 0 to 1, got -0.1"),
+        ({"mu": "x"}, "mu must be a finite number, got 'x'"),
+        ({"lambda1": float("nan")}, "lambda1 must be a finite number, got nan"),
+    ],
+)
+def test_joint_semantics_refuses_at_once(setting, message):
+    weights = {"beta": 0.9, "eta": 0.4, "mu": 1.5, "lambda1": 0.1, "lambda2": 0.2}
+    with pytest.raises(ValueError, match=f"^JointSemantics: {message}$"):
+        losses.JointSemantics(**{**weights, **setting})
+
+
+def test_numbers_of_numpy_and_widths_that_are_none():
+    assert losses.PairwiseNLL(scale=np.float32(0.5)).scale == 0.5
+    assert losses.PairwiseNLL(layer_weights=np.array([1, 2]), layer_bits=np.array([3, 5])).layer_bits == [3, 5]
+    with pytest.raises(TypeError, match=r"^PairwiseNLL: layer_weights must be a sequence of numbers, got 0.5$"):
+        losses.PairwiseNLL(layer_weights=0.5)
+    with pytest.raises(ValueError, match=r"^PairwiseNLL: layer_bits must be 2 widths >= 1 like layer_weights, got"):
+        losses.PairwiseNLL(layer_weights=[0.5, 0.5], layer_bits=[8.7, 8.3])

@@ -65,3 +65,23 @@ def test_bad_shapes(labels):
 def test_lists_are_refused():
     with pytest.raises(TypeError, match=r"^pack_labels: labels must be a torch tensor, got list"):
         pack_labels([[1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (torch.zeros(4, 2), r"float32 \[4, 2\]"),  # read as 64-bit words it would end too early
+        (torch.zeros(4, 1, dtype=torch.int64), r"int64 \[4, 1\]"),
+        (torch.zeros(2, dtype=torch.int64), r"int64 \[2\]"),  # one row: a vector would be class ids
+    ],
+)
+def test_words_that_no_kernel_could_read(words, got):
+    with pytest.raises(ValueError, match=rf"^PackedLabels: words must be int64 \[n, 2\] for 70 classes, got {got}"):
+        PackedLabels(words, 70)
+
+
+def test_one_row_is_a_slice():
+    packed = pack_labels(torch.eye(5))
+    assert classes_of(packed[3:4]) == [{3}]
+    with pytest.raises(ValueError, match=r"^PackedLabels: words must be int64 \[n, 1\] for 5 classes, got int64 \[1\]"):
+        packed[3]
