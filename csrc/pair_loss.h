@@ -32,22 +32,17 @@ struct PairLoss {
 
 // All three return the loss, summed over all pairs, bitwise the same for any number of threads. Extra memory: a copy of
 // rows whose width is not a whole number of vectors (and of all rows for cosine), O(n + m), and partial gradients: at
-// most 32 MiB, or 132 rows for each of up to 64 lanes where those take more (from 1,000 columns on). `stop` is asked
-// now and then, by the calling thread: true makes it throw Interrupted.
-
-struct Interrupted {};
-using StopAsked = bool (*)();
+// most 32 MiB, or 132 rows for each of up to 64 lanes where those take more (from 1,000 columns on).
 
 // softplus(theta) - S theta, theta = scale * a . b. With `bf16`, all but small problems use its products: bf16_codes
 // are multiplied as they are and the residual is rounded to bfloat16 (gradients within 3e-3, norm-wise); by AMX, all
 // other codes and the residual are sums of two bfloat16 numbers (gradients within 1e-5).
-double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop,
-                        Bf16 bf16 = Bf16::kNone);
+double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, Bf16 bf16 = Bf16::kNone);
 
 // (cos(a, b) - dense)^2; a row shorter than 1e-12 has cosine 0 and no gradient. Takes no weights.
-double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads, StopAsked stop);
+double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads);
 
 // (S delta)^2 + ((1 - S) margin - min((1 - S) delta, margin))^2, delta = |a - b|. Takes no weights.
-double margin_euclidean_cpu(const PairLoss& problem, float margin, Isa isa, int threads, StopAsked stop);
+double margin_euclidean_cpu(const PairLoss& problem, float margin, Isa isa, int threads);
 
 }  // namespace fasthash

@@ -28,13 +28,14 @@ def _tile(ptr, rows, rows_in, k, width, BLOCK_K: tl.constexpr):
 
 @triton.jit
 def _inverse_length(ptr, rows, rows_in, width, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr):
-    """1 / length of each row, where a length below 1e-12 counts as that, and the length."""
+    """1 / length of each row, 0 where it is below 1e-12: no direction, and no gradient."""
     squares = tl.zeros((BLOCK,), tl.float32)
     for k in range(0, width, BLOCK_K):
         x = _tile(ptr, rows, rows_in, k, width, BLOCK_K)
         squares += tl.sum(x * x, axis=1)
     length = tl.sqrt(squares)
-    return 1.0 / tl.where(length < 1e-12, 1e-12, length), length  # where, not maximum: a NaN must stay one
+    short = length < 1e-12  # false for a NaN, which must stay one
+    return tl.where(short, 0.0, 1.0 / tl.where(short, 1.0, length))
 
 
 @triton.jit
@@ -45,7 +46,7 @@ def _one_side(
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The tile's share of weight (cos(x, x) - T)^2 (CROSS: and (cos(x, y) - T)^2) by rows, and its rows of grad."""
-    inverse, length = _inverse_length(x_ptr, rows, rows_in, d, BLOCK_I, BLOCK_K)
+    inverse = _inverse_length(x_ptr, rows, rows_in, d, BLOCK_I, BLOCK_K)
     own = tl.zeros((BLOCK_I, BLOCK_M), tl.float32)
     cross = tl.zeros((BLOCK_I, BLOCK_M), tl.float32)
     for k in range(0, d, BLOCK_K):
@@ -63,7 +64,7 @@ def _one_side(
         own_miss *= 4.0 * weight * mean
         cross_miss *= 2.0 * mean
         along = tl.sum(own_miss * own + cross_miss * cross, axis=1)
-        along = tl.where(length < 1e-12, 0.0, along) * inverse
+        along *= inverse
         own_miss *= x_all[None, :]
         cross_miss *= y_all[None, :]
         for k in range(0, d, BLOCK_K):
@@ -116,8 +117,8 @@ def _joint_semantics_fwd_kernel(
                             mask=middle_in[:, None] & cols_in[None, :], other=0.0)  # fmt: skip
             squared = tl.dot(left, right, squared, input_precision=PRECISION)
         target += second * squared
-    image_all, _image_length = _inverse_length(image_ptr, cols, cols_in, d, BLOCK_M, BLOCK_K)
-    text_all, _text_length = _inverse_length(text_ptr, cols, cols_in, d, BLOCK_M, BLOCK_K)
+    image_all = _inverse_length(image_ptr, cols, cols_in, d, BLOCK_M, BLOCK_K)
+    text_all = _inverse_length(text_ptr, cols, cols_in, d, BLOCK_M, BLOCK_K)
     loss = _one_side(
         image_ptr, text_ptr, grad_image_ptr, target, rows, rows_in, cols, cols_in, m, d, lambda1, mean, image_all,
         text_all, True, GRAD_IMAGE, BLOCK_I, BLOCK_M, BLOCK_K, PRECISION,

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "cpu/run_on_threads.h"
+
 namespace fasthash {
 
 // Addresses arrive as integers: fasthash/_native.py has checked kind, shape, dtype and lifetime.
@@ -20,6 +22,18 @@ inline bool signal_raised() {
 }
 
 void bind_cross_attention(pybind11::module_& m);
+// Native work made of run_tasks, without Python's lock; Ctrl-C ends it with what its handler raises.
+template <typename Work>
+auto interruptible(const Work& work) {
+  try {
+    const pybind11::gil_scoped_release no_gil;
+    const StopWhen asked(signal_raised);
+    return work();
+  } catch (const Interrupted&) {
+    throw pybind11::error_already_set();
+  }
+}
+
 void bind_hamming(pybind11::module_& m);
 void bind_hamming_cuda(pybind11::module_& m);  // defined with FASTHASH_WITH_CUDA alone
 void bind_hamming_histogram(pybind11::module_& m);

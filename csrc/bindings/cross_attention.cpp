@@ -32,17 +32,18 @@ void bind_cross_attention(pybind11::module_& m) {
   m.def(
       "cross_attention_score",
       [](const Problem& problem, std::uintptr_t scores, int isa, int threads) {
-        const pybind11::gil_scoped_release release;
-        cross_attention_score_cpu(problem_of(problem), at<float>(scores), static_cast<Isa>(isa), threads);
+        interruptible(
+            [&] { cross_attention_score_cpu(problem_of(problem), at<float>(scores), static_cast<Isa>(isa), threads); });
       },
       "Writes the scores of all pairs.");
   m.def(
       "cross_attention_score_backward",
       [](const Problem& problem, std::uintptr_t grad, std::uintptr_t grad_regions, std::uintptr_t grad_words, int isa,
          int threads) {
-        const pybind11::gil_scoped_release release;
-        cross_attention_score_backward_cpu(problem_of(problem), at<const float>(grad), at<float>(grad_regions),
-                                           at<float>(grad_words), static_cast<Isa>(isa), threads);
+        interruptible([&] {
+          cross_attention_score_backward_cpu(problem_of(problem), at<const float>(grad), at<float>(grad_regions),
+                                             at<float>(grad_words), static_cast<Isa>(isa), threads);
+        });
       },
       "Writes the gradients whose address is not 0.");
 }

@@ -35,24 +35,25 @@ void bind_joint_semantics(pybind11::module_& m) {
             at<const float>(image), at<const float>(text), d, eta, mu, lambda1, lambda2, at<const double>(moments),
             at<float>(grad_image),  at<float>(grad_text)};
         const JointTeacher given = teacher_of(teacher);
-        pybind11::gil_scoped_release release;
-        *at<float>(loss) = static_cast<float>(joint_semantics_loss_cpu(given, codes, static_cast<Isa>(isa), threads));
+        interruptible([&] {
+          *at<float>(loss) = static_cast<float>(joint_semantics_loss_cpu(given, codes, static_cast<Isa>(isa), threads));
+        });
       },
       "Writes the loss, and the gradients whose address is not 0.");
   m.def(
       "joint_semantics_affinity",
       [](const Teacher& teacher, double eta, double mu, std::uintptr_t target, int isa, int threads) {
         const JointTeacher given = teacher_of(teacher);
-        pybind11::gil_scoped_release release;
-        joint_semantics_affinity_cpu(given, eta, mu, at<float>(target), static_cast<Isa>(isa), threads);
+        interruptible(
+            [&] { joint_semantics_affinity_cpu(given, eta, mu, at<float>(target), static_cast<Isa>(isa), threads); });
       },
       "Writes the target [m, m].");
   m.def(
       "joint_semantics_moments",
       [](const Teacher& teacher, bool products, std::uintptr_t moments, int isa, int threads) {
         const JointTeacher given = teacher_of(teacher);
-        pybind11::gil_scoped_release release;
-        joint_semantics_moments_cpu(given, products, at<double>(moments), static_cast<Isa>(isa), threads);
+        interruptible(
+            [&] { joint_semantics_moments_cpu(given, products, at<double>(moments), static_cast<Isa>(isa), threads); });
       },
       "Writes the traces of the second, third and fourth power of the affinity.");
 }

@@ -2,8 +2,6 @@
 
 #include <pybind11/stl.h>
 
-#include <optional>
-
 #include "bindings/bind.h"
 
 namespace py = pybind11;
@@ -30,16 +28,7 @@ double run(const Problem& from, Loss loss) {
   const auto& [a, b, d, words, dense, weights, factor] = from;
   const PairLoss problem = {operand(a), operand(b), d, words, at<const float>(dense), at<const float>(weights),
                             factor,     false};
-  std::optional<double> value;
-  {
-    const py::gil_scoped_release no_gil;
-    try {
-      value = loss(problem);
-    } catch (const Interrupted&) {
-    }
-  }
-  if (!value) throw py::error_already_set();
-  return *value;
+  return interruptible([&] { return loss(problem); });
 }
 
 }  // namespace
@@ -50,20 +39,19 @@ void bind_pair_loss(py::module_& m) {
       [](const Problem& from, float scale, int isa, int threads, int bf16, bool bf16_codes) {
         return run(from, [&](PairLoss problem) {
           problem.bf16_codes = bf16_codes;
-          return pairwise_nll_cpu(problem, scale, static_cast<Isa>(isa), threads, signal_raised,
-                                  static_cast<Bf16>(bf16));
+          return pairwise_nll_cpu(problem, scale, static_cast<Isa>(isa), threads, static_cast<Bf16>(bf16));
         });
       },
       py::arg("problem"), py::arg("scale"), py::arg("isa"), py::arg("threads"), py::arg("bf16") = 0,
       py::arg("bf16_codes") = false);
   m.def("cosine_reconstruction", [](const Problem& from, int isa, int threads) {
     return run(from, [&](const PairLoss& problem) {
-      return cosine_reconstruction_cpu(problem, static_cast<Isa>(isa), threads, signal_raised);
+      return cosine_reconstruction_cpu(problem, static_cast<Isa>(isa), threads);
     });
   });
   m.def("margin_euclidean", [](const Problem& from, float margin, int isa, int threads) {
     return run(from, [&](const PairLoss& problem) {
-      return margin_euclidean_cpu(problem, margin, static_cast<Isa>(isa), threads, signal_raised);
+      return margin_euclidean_cpu(problem, margin, static_cast<Isa>(isa), threads);
     });
   });
 }

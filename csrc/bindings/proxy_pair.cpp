@@ -28,8 +28,7 @@ void bind_proxy_pair(pybind11::module_& m) {
                                 at<float>(grad_x),
                                 at<float>(grad_y),
                                 at<float>(grad_proxies)};
-        pybind11::gil_scoped_release release;
-        proxy_pair_cpu(problem, static_cast<Isa>(isa), threads);
+        interruptible([&] { proxy_pair_cpu(problem, static_cast<Isa>(isa), threads); });
       },
       "Writes five terms and the loss to results, and the three gradients unless their addresses are 0.");
 }

@@ -77,12 +77,10 @@ class Run {
     for (int t = 0; t < threads_; ++t) scratch_.push_back(std::make_unique<LineBuffer<float>>(floats));
   }
 
-  // work(0) .. work(count - 1) in any order, each with the scratch memory of its thread
-  void each(int64_t count, const std::function<void(int64_t, float*)>& work) {
-    std::atomic<int64_t> next{0};
-    run_on_threads(threads_, [&](int thread) {
-      for (int64_t index; (index = next.fetch_add(1)) < count;) work(index, scratch_[thread]->data());
-    });
+  // work(index, scratch memory of its thread) for every index below count
+  template <typename Work>
+  void each(int64_t count, const Work& work) {
+    run_tasks(count, threads_, [&](int64_t index, int thread) { work(index, scratch_[thread]->data()); });
   }
 
   void prepare() {

@@ -66,11 +66,10 @@ class Run {
           double squares = 0;
           for (int64_t k = 0; k < codes_.d; ++k) squares += static_cast<double>(from[k]) * from[k];
           const double length = std::sqrt(squares);
-          const bool tiny = length < 1e-12;  // the length counts as 1e-12, no longer a function of the row
-          const auto factor = static_cast<float>(1.0 / (tiny ? 1e-12 : length));
+          const auto factor = length < 1e-12 ? 0.0f : static_cast<float>(1.0 / length);  // too short for a direction
           for (int64_t k = 0; k < codes_.d; ++k) to[k] = factor * from[k];
           std::fill(to + codes_.d, to + side_, 0.0f);
-          factor_[half * m_ + i] = tiny ? -factor : factor;
+          factor_[half * m_ + i] = factor;
         }
       }
     });
@@ -196,9 +195,8 @@ class Run {
         g[k] -= own * t[half * side_ + k] + other * t[(1 - half) * side_ + k];
         along += static_cast<double>(g[k]) * unit[k];
       }
-      const float inverse = factor_[half * m_ + row + i], length = std::fabs(inverse);
-      const float back = inverse < 0 ? 0.0f : static_cast<float>(along);
-      for (int64_t k = 0; k < codes_.d; ++k) grad[(row + i) * codes_.d + k] = length * (g[k] - back * unit[k]);
+      const float inverse = factor_[half * m_ + row + i], back = static_cast<float>(along);
+      for (int64_t k = 0; k < codes_.d; ++k) grad[(row + i) * codes_.d + k] = inverse * (g[k] - back * unit[k]);
     }
   }
 
@@ -210,7 +208,7 @@ class Run {
   JointSource source_;
   double moments_[3] = {};
   Lines<float> affinity_, x_;  // x_: [m, width]
-  std::vector<float> factor_;  // [2, m]: 1 / length of a code, negative where it counts as 1e-12
+  std::vector<float> factor_;  // [2, m]: 1 / length of a code, 0 where it has no direction
   std::vector<double> gram_;   // [width, width]
 };
 

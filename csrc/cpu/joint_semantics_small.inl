@@ -9,8 +9,8 @@ static inline float sum_of(Floats v) {
   return total;
 }
 
-// out [m, width]: rows of length 1, columns d .. width - 1 zero; inverse[i]: 1 / length, and its negative where the
-// length counts as 1e-12, which is no longer a function of the row
+// out [m, width]: rows of length 1, columns d .. width - 1 zero; inverse[i]: 1 / length, 0 where it is below
+// 1e-12: no direction, and no gradient
 static void normalise(const float* x, int64_t m, int64_t d, int64_t width, float* out, float* inverse) {
   for (int64_t i = 0; i < m; ++i) {
     float* row = out + i * width;
@@ -19,10 +19,9 @@ static void normalise(const float* x, int64_t m, int64_t d, int64_t width, float
     Floats squares = {};
     for (int64_t k = 0; k < width; k += kVector) squares += load(row + k) * load(row + k);
     const float length = sqrtf(sum_of(squares));
-    const bool tiny = length < 1e-12f;
-    const float factor = 1.0f / (tiny ? 1e-12f : length);
+    const float factor = length < 1e-12f ? 0.0f : 1.0f / length;
     for (int64_t k = 0; k < width; k += kVector) store(row + k, load(row + k) * factor);
-    inverse[i] = tiny ? -factor : factor;
+    inverse[i] = factor;
   }
 }
 
@@ -69,11 +68,10 @@ static double residuals(const JointSmall& p, const float* target, int64_t target
 static void project(const JointSmall& p, const float* g, const float* u, const float* inverse, float* out) {
   for (int64_t i = 0; i < p.m; ++i) {
     const float *gradient = g + i * p.width, *unit = u + i * p.width;
-    const float factor = fabsf(inverse[i]);
     Floats products = {};
     for (int64_t k = 0; k < p.width; k += kVector) products += load(gradient + k) * load(unit + k);
-    const float along = inverse[i] < 0 ? 0.0f : sum_of(products);
-    for (int64_t k = 0; k < p.d; ++k) out[i * p.d + k] = factor * (gradient[k] - along * unit[k]);
+    const float along = sum_of(products);
+    for (int64_t k = 0; k < p.d; ++k) out[i * p.d + k] = inverse[i] * (gradient[k] - along * unit[k]);
   }
 }
 

@@ -1,13 +1,10 @@
 #include "cpu/joint_semantics_teacher.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <string>
-
-#include "cpu/run_on_threads.h"
 
 namespace fasthash {
 namespace {
@@ -45,14 +42,6 @@ void check_index(const JointTeacher& t) {
 }
 
 }  // namespace
-
-void run_tasks(int64_t tasks, int threads, const std::function<void(int64_t, int)>& work) {
-  std::atomic<int64_t> next{0};
-  // all threads are asked for, even when there are fewer tasks: a pool that shrinks has to grow again
-  run_on_threads(tasks > 1 ? threads : 1, [&](int thread) {
-    for (int64_t task; (task = next.fetch_add(1)) < tasks;) work(task, thread);
-  });
-}
 
 const JointKernels& joint_kernels(Isa isa) {
 #if defined(__x86_64__)

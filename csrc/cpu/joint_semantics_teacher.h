@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <new>
 #include <vector>
 
 #include "cpu/joint_semantics_block.h"
+#include "cpu/run_on_threads.h"
 #include "joint_semantics.h"
 
 namespace fasthash {
@@ -27,9 +27,6 @@ Lines<T> make_lines(int64_t size) {
   const auto bytes = sizeof(T) * static_cast<size_t>(size > 0 ? size : 1);
   return Lines<T>(static_cast<T*>(::operator new[](bytes, std::align_val_t{64})));
 }
-
-// Calls work(task, thread) for every task, thread < threads. Which thread takes which task is left open.
-void run_tasks(int64_t tasks, int threads, const std::function<void(int64_t, int)>& work);
 
 const JointKernels& joint_kernels(Isa isa);
 

@@ -38,7 +38,7 @@ Found likelihood(Bf16 bf16, bool bf16_codes) {
   problem.d = kColumns;
   problem.factor = 1.0f;
   problem.bf16_codes = bf16_codes;
-  found.loss = pairwise_nll_cpu(problem, 0.05f, Isa::kAvx512, 1, nullptr, bf16);
+  found.loss = pairwise_nll_cpu(problem, 0.05f, Isa::kAvx512, 1, bf16);
   return found;
 }
 

@@ -6,7 +6,6 @@
 #include "pair_loss.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "cpu/line_buffer.h"
@@ -74,21 +73,16 @@ class Run {
     }
   }
 
-  double operator()(int threads, StopAsked stop) {
+  double operator()(int threads) {
     const int64_t work = batch_.count() * bank_.count() * problem_.d;
     if (work < kSmallWork || lanes_ == 1) threads = 1;
     const int workers = static_cast<int>(std::clamp<int64_t>(threads, 1, lanes_));
     for (int t = 0; t < workers; ++t) scratch_.emplace_back(panel_floats() + residual_floats() + bank_floats());
     std::vector<double> losses(static_cast<size_t>(lanes_), 0.0);
     for (int64_t start = 0; start < batch_.count(); start += span_) {
-      if (stop != nullptr && start > 0 && stop()) throw Interrupted{};
       const int64_t rows = std::min(span_, batch_.count() - start);
-      std::atomic<int64_t> next{0};
-      // all threads are asked for, even when there are fewer lanes: a pool that shrinks has to grow again
-      run_on_threads(threads, [&](int thread) {
-        if (thread >= workers) return;
-        for (int64_t lane; (lane = next.fetch_add(1)) < lanes_;) losses[lane] += run_lane(lane, start, rows, thread);
-      });
+      run_tasks(lanes_, threads,
+                [&](int64_t lane, int thread) { losses[lane] += run_lane(lane, start, rows, thread); });
       if (batch_.from().grad != nullptr) add_lanes(start, rows);
     }
     if (kind_ == Kind::kCosine) {
@@ -216,16 +210,16 @@ class Run {
 
 }  // namespace
 
-double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, StopAsked stop, Bf16 bf16) {
-  return Run(problem, Kind::kNll, scale, 0.0f, isa, bf16)(threads, stop);
+double pairwise_nll_cpu(const PairLoss& problem, float scale, Isa isa, int threads, Bf16 bf16) {
+  return Run(problem, Kind::kNll, scale, 0.0f, isa, bf16)(threads);
 }
 
-double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads, StopAsked stop) {
-  return Run(problem, Kind::kCosine, 1.0f, 0.0f, isa)(threads, stop);
+double cosine_reconstruction_cpu(const PairLoss& problem, Isa isa, int threads) {
+  return Run(problem, Kind::kCosine, 1.0f, 0.0f, isa)(threads);
 }
 
-double margin_euclidean_cpu(const PairLoss& problem, float margin, Isa isa, int threads, StopAsked stop) {
-  return Run(problem, Kind::kEuclidean, 1.0f, margin, isa)(threads, stop);
+double margin_euclidean_cpu(const PairLoss& problem, float margin, Isa isa, int threads) {
+  return Run(problem, Kind::kEuclidean, 1.0f, margin, isa)(threads);
 }
 
 }  // namespace fasthash

@@ -6,7 +6,6 @@
 #include "proxy_pair.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -114,15 +113,6 @@ class Run {
   }
 
  private:
-  // Calls work(thread, task) for every task; which thread gets which does not matter to the result.
-  template <typename Work>
-  void share_out(int64_t tasks, const Work& work) {
-    std::atomic<int64_t> next{0};
-    run_on_threads(threads_, [&](int thread) {
-      for (int64_t task; (task = next.fetch_add(1)) < tasks;) work(thread, task);
-    });
-  }
-
   // Rows of length 1 and their panels; how many pairs share labels.
   void prepare() {
     std::vector<std::pair<const UnitRows*, int64_t>> parts;
@@ -131,7 +121,7 @@ class Run {
     }
     std::vector<int64_t> shared(blocks_), apart(blocks_);
     const auto normal = static_cast<int64_t>(parts.size());
-    share_out(normal + blocks_, [&](int, int64_t task) {
+    run_tasks(normal + blocks_, threads_, [&](int64_t task, int) {
       if (task < normal) {
         kernels_.prepare(*parts[task].first, parts[task].second, kProxyColumns, problem_.d, width_);
       } else {
@@ -152,7 +142,7 @@ class Run {
     std::vector<LineBuffer<float>> memory;
     for (int t = 0; t < threads_; ++t) memory.emplace_back(kernels_.scratch(in_));
     std::vector<ProxyPairSums> parts(blocks_);
-    share_out(lanes_, [&](int thread, int64_t lane) {
+    run_tasks(lanes_, threads_, [&](int64_t lane, int thread) {
       for (int64_t block = lane; block < blocks_; block += lanes_) {
         const int64_t start = block * kProxyRows, rows = std::min(kProxyRows, problem_.m - start);
         float* out_x = grads ? problem_.grad_x + start * problem_.d : nullptr;

@@ -1,6 +1,7 @@
 // Runs work on the threads that the process already has.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 namespace fasthash {
@@ -11,5 +12,21 @@ namespace fasthash {
 // Where an OpenMP runtime is loaded, as torch does, its pool is used: torch's workers spin for milliseconds after each
 // of its operations, and threads of our own would have to share the cores with them.
 void run_on_threads(int threads, const std::function<void(int)>& work);
+
+// Calls work(task, thread) for every task from 0 to tasks - 1, taken in their order; `thread` tells apart those that
+// work at the same time and is below min(threads, tasks). work must not throw.
+void run_tasks(int64_t tasks, int threads, const std::function<void(int64_t, int)>& work);
+
+struct Interrupted {};
+
+// While one stands, run_tasks on this thread asks now and then between tasks; true makes it throw Interrupted once the
+// tasks under way are done.
+class StopWhen {
+ public:
+  explicit StopWhen(bool (*asked)());
+  ~StopWhen();
+  StopWhen(const StopWhen&) = delete;
+  StopWhen& operator=(const StopWhen&) = delete;
+};
 
 }  // namespace fasthash

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fasthash import _native
 from fasthash.ops import _joint_semantics_forms as forms
 from fasthash.ops._registry import define, register
+from fasthash.ops._unit_rows import through_unit_rows, unit_rows
 
 SMALL = 128  # rows up to which a loss is one call on m x m matrices; csrc/cpu/joint_semantics_block.h has it too
 
@@ -108,15 +108,18 @@ def _reference_loss(
 ) -> Results:  # fmt: skip
     _check_index(index, len(_first(affinity, f_image)))
     acc = _accumulator(b_image)
-    u, v = forms.normalise(b_image.to(acc)), forms.normalise(b_text.to(acc))
+    (u, inverse_u), (v, inverse_v) = unit_rows(b_image.to(acc)), unit_rows(b_text.to(acc))
     s = forms.affinity(f_image, f_text, affinity, index, beta, affine, unit).to(acc)
     t = forms.target(s, eta, mu)
-    cross, image, text = u.rows @ v.rows.T - t, u.rows @ u.rows.T - t, v.rows @ v.rows.T - t
+    cross, image, text = u @ v.T - t, u @ u.T - t, v @ v.T - t
     loss = cross.square().mean() + lambda1 * image.square().mean() + lambda2 * text.square().mean()
     empty, mean = b_image.new_empty(0, dtype=acc), 1 / t.numel()
-    g_image = u.project(mean * (2 * cross @ v.rows + 4 * lambda1 * image @ u.rows)) if grad_image else empty
-    g_text = v.project(mean * (2 * cross.T @ u.rows + 4 * lambda2 * text @ v.rows)) if grad_text else empty.clone()
-    return loss, g_image, g_text
+    g_image, g_text = 2 * cross @ v + 4 * lambda1 * image @ u, 2 * cross.T @ u + 4 * lambda2 * text @ v
+    return (
+        loss,
+        through_unit_rows(mean * g_image, u, inverse_u) if grad_image else empty,
+        through_unit_rows(mean * g_text, v, inverse_v) if grad_text else empty.clone(),
+    )
 
 
 @register("joint_semantics_affinity", "reference")
@@ -301,9 +304,3 @@ def apply(b_image: Tensor, b_text: Tensor, teacher: Teacher, weights: Weights) -
 def direct(b_image: Tensor, b_text: Tensor, teacher: Teacher, weights: Weights) -> Results:
     """Loss and both gradients; autograd records nothing."""
     return torch.ops.fasthash.joint_semantics_loss(b_image, b_text, *teacher, *weights, True, True)
-
-
-def unit_rows(f: Tensor) -> Tensor:
-    """Rows of length 1, rows of zeros stay; float32 or wider."""
-    with torch.no_grad(), torch.autocast(f.device.type, enabled=False):
-        return F.normalize(f.to(_accumulator(f)), eps=forms.TINY)

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-TINY = 1e-12  # the least length of a row, as in torch.nn.functional.normalize
-
-
-class Unit(NamedTuple):
-    """Rows of length 1, and the way back through the normalisation."""
-
-    rows: Tensor
-    inverse: Tensor  # [m, 1] 1 / length
-    free: Tensor  # [m, 1] False where the length counts as TINY: no longer a function of the row
-
-    def project(self, gradient: Tensor) -> Tensor:
-        along = (gradient * self.rows).sum(dim=1, keepdim=True)
-        return self.inverse * (gradient - self.rows * torch.where(self.free, along, 0))
-
-
-def normalise(b: Tensor) -> Unit:
-    length = torch.linalg.vector_norm(b, dim=1, keepdim=True)
-    inverse = 1 / torch.where(length < TINY, TINY, length)
-    return Unit(b * inverse, inverse, ~(length < TINY))
+from fasthash.ops._unit_rows import through_unit_rows, unit_rows
 
 
 def affinity(
@@ -48,7 +27,7 @@ def _features(f_image: Tensor | None, f_text: Tensor | None, index: Tensor | Non
     dtype = torch.promote_types(torch.promote_types(f_image.dtype, f_text.dtype), torch.float32)
     image, text = (f if index is None else f[index] for f in (f_image, f_text))
     image, text = image.to(dtype), text.to(dtype)
-    return (image, text) if unit else (F.normalize(image, eps=TINY), F.normalize(text, eps=TINY))
+    return (image, text) if unit else (unit_rows(image)[0], unit_rows(text)[0])
 
 
 def target(s: Tensor, eta: float, mu: float) -> Tensor:
@@ -107,8 +86,8 @@ def large_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Loss and gradients from products of S with the codes; S is made only where it is no larger than the features."""
     m, d = b_image.shape
-    u, v = normalise(b_image.float()), normalise(b_text.float())
-    x = torch.cat([u.rows, v.rows], dim=1)
+    (u, inverse_u), (v, inverse_v) = unit_rows(b_image.float()), unit_rows(b_text.float())
+    x = torch.cat([u, v], dim=1)
     p = 0 if f_image is None or f_text is None else f_image.shape[1] + f_text.shape[1]
     dense = given is not None or (m <= p and (known is None or m * (p + 8 * d) < 16 * p * d))
     if dense:
@@ -131,16 +110,18 @@ def large_loss(
     def term(k: Tensor, other: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
         return (k * other).sum() - 2 * (rows * targets).sum(dtype=torch.float64) + constant
 
-    loss = lambda1 * term(uu, uu, u.rows, tu) + term(uu, vv, u.rows, tv) + lambda2 * term(vv, vv, v.rows, tv)
+    loss = lambda1 * term(uu, uu, u, tu) + term(uu, vv, u, tv) + lambda2 * term(vv, vv, v, tv)
     mean = 1 / (m * m)
     empty = x.new_empty(0)
     out_image, out_text = empty, empty.clone()
     if grad_image:
-        own = u.rows @ (mean * (4 * lambda1 * uu + 2 * vv)).float()
-        out_image = u.project(own.sub_(tu, alpha=4 * lambda1 * mean).sub_(tv, alpha=2 * mean))
+        own = u @ (mean * (4 * lambda1 * uu + 2 * vv)).float()
+        own = own.sub_(tu, alpha=4 * lambda1 * mean).sub_(tv, alpha=2 * mean)
+        out_image = through_unit_rows(own, u, inverse_u)
     if grad_text:
-        own = v.rows @ (mean * (4 * lambda2 * vv + 2 * uu)).float()
-        out_text = v.project(own.sub_(tv, alpha=4 * lambda2 * mean).sub_(tu, alpha=2 * mean))
+        own = v @ (mean * (4 * lambda2 * vv + 2 * uu)).float()
+        own = own.sub_(tv, alpha=4 * lambda2 * mean).sub_(tu, alpha=2 * mean)
+        out_text = through_unit_rows(own, v, inverse_v)
     return (mean * loss).float(), out_image, out_text
 
 

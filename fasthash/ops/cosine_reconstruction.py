@@ -22,28 +22,14 @@ from fasthash.ops._pair_loss import (
 )
 from fasthash.ops._pair_native import operand, run
 from fasthash.ops._registry import define, register
+from fasthash.ops._unit_rows import through_unit_rows, unit_rows
 
 _OP = "cosine_reconstruction"
-SHORTEST = 1e-12  # shorter rows have no direction: cosine 0, and no gradient
 
 define(
     "cosine_reconstruction(Tensor a, Tensor b, Tensor target, bool grad_a, bool grad_b) -> (Tensor, Tensor, Tensor)",
     fake=fake,
 )
-
-
-def unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows of length 1, and one over their lengths [n, 1]); zeros and 0 where a row has no direction."""
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    short = length < SHORTEST  # false for NaN, which must reach the loss
-    inverse = torch.where(short, 0.0, 1 / torch.where(short, 1.0, length))
-    return x * inverse, inverse
-
-
-def through_unit_rows(grad: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
-    """The gradient of rows from that of rows of length 1: what changes the length only does not count."""
-    along = (grad * unit).sum(dim=1, keepdim=True)
-    return torch.addcmul(grad, along, unit, value=-1).mul_(inverse)
 
 
 @register(_OP, "reference")

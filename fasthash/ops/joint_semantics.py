@@ -17,6 +17,7 @@ from fasthash.ops._checks import (
     describe,
     of_one_dtype,
 )
+from fasthash.ops._unit_rows import unit_rows
 
 
 def joint_semantics_affinity(
@@ -130,7 +131,9 @@ class JointTeacher:
                 f_image, f_text, None, self.beta, 0.0, 1.0, self.affine, False
             )
         else:
-            image, text = (_joint_semantics.unit_rows(f) for f in (f_image, f_text))
+            with torch.no_grad(), torch.autocast(f_image.device.type, enabled=False):
+                wide = (f.to(torch.promote_types(f.dtype, torch.float32)) for f in (f_image, f_text))
+                image, text = (unit_rows(f)[0] for f in wide)
             self._features = (image, text)
         self.device = f_image.device
         self._checked: _joint_semantics.Weights = (0.0, 0.0, 0.0, 0.0)

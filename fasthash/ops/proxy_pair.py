@@ -19,7 +19,7 @@ from fasthash.ops._checks import (
 )
 from fasthash.ops._pair_loss import MAX_WIDTH, accumulator, distinct, float32_accepts
 from fasthash.ops._registry import define, register
-from fasthash.ops.cosine_reconstruction import through_unit_rows, unit_rows
+from fasthash.ops._unit_rows import through_unit_rows, unit_rows
 from fasthash.ops.labels import PackedLabels, pack_labels
 
 _OP = "proxy_pair"

@@ -68,9 +68,7 @@ def through_cosines(x, y, c, slope):
         length = np.linalg.norm(row)
         for j, other in enumerate(y):
             unit = other / max(np.linalg.norm(other), 1e-12)
-            if length < 1e-12:  # the length counts as 1e-12, a constant
-                out[i] += slope[i, j] * unit / 1e-12
-            else:
+            if length >= 1e-12:  # shorter rows have no direction, and no gradient
                 out[i] += slope[i, j] * (unit / length - c[i, j] * row / length**2)
     return out
 

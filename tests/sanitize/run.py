@@ -27,6 +27,14 @@ TESTS = [
     "tests/native/test_pair_bf16.py",
     "tests/metrics",
 ]
+LOSSES = [
+    "tests/ops/test_cosine_reconstruction.py",
+    "tests/ops/test_cross_attention.py",
+    "tests/ops/test_joint_semantics.py",
+    "tests/ops/test_margin_euclidean.py",
+    "tests/ops/test_pairwise_nll_weights.py",
+    "tests/ops/test_proxy_pair.py",
+]
 # Fails when the sanitizer is at work: reads one row behind an array.
 OVERRUN = """
 import numpy as np
@@ -94,8 +102,9 @@ def address(arguments: list[str]) -> None:
     overrun = f"import sanitized_native; sanitized_native.pytest_configure(){OVERRUN}"
     must_find("AddressSanitizer", [sys.executable, "-c", overrun], **variables)
     tests = [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", "-p", "sanitized_native", "-p", "no:cacheprovider"]
-    if status := run([*tests, *(arguments or TESTS)], **variables):
-        raise SystemExit(status)
+    for chosen in [arguments] if arguments else [TESTS, [*LOSSES, "-k", "cpp"]]:
+        if status := run([*tests, *chosen], **variables):
+            raise SystemExit(status)
 
 
 def thread() -> None:

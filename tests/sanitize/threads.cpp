@@ -210,7 +210,7 @@ std::vector<float> likelihood(const std::vector<float>& codes, const std::vector
   problem.b = {codes.data(), rows, d, ids.data(), 1, nullptr, found.data() + batch * d};
   problem.d = d;
   problem.factor = 1;
-  found.back() = static_cast<float>(fasthash::pairwise_nll_cpu(problem, 0.5f, isa, threads, nullptr));
+  found.back() = static_cast<float>(fasthash::pairwise_nll_cpu(problem, 0.5f, isa, threads));
   return found;
 }
 

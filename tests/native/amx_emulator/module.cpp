@@ -28,7 +28,7 @@ fasthash::PairOperand operand(const Side& from) {
 EXPORT double pairwise_nll(const Side* a, const Side* b, int64_t d, int64_t words, const float* dense,
                            const float* weights, float factor, float scale, int bf16_codes, int threads) {
   const fasthash::PairLoss problem = {operand(*a), operand(*b), d, words, dense, weights, factor, bf16_codes != 0};
-  return fasthash::pairwise_nll_cpu(problem, scale, fasthash::Isa::kAvx512, threads, nullptr, fasthash::Bf16::kAmx);
+  return fasthash::pairwise_nll_cpu(problem, scale, fasthash::Isa::kAvx512, threads, fasthash::Bf16::kAmx);
 }
 
 // Whether the trial before AMX's first use passes where every product is `fault` times what it should be.
