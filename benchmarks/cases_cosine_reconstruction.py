@@ -104,11 +104,11 @@ def contestants(a: Tensor, b: Tensor, target: Tensor) -> dict[str, Call]:
 
 
 def check(calls: Mapping[str, Call]) -> None:
-    """Every contestant finds the same."""
+    """Every contestant finds the same; torch's dot product of millions of squares keeps three digits."""
     results = [call() for call in calls.values()]
     for other in results[1:]:
         for got, wanted in zip(other, results[0], strict=True):
-            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+            torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
 
 
 POINTS = (

@@ -141,11 +141,11 @@ def check(calls: Mapping[str, Call]) -> None:
 
 
 POINTS = (
-    Point(128, 128, 64, asked={(WIDE, EAGER): 4}),
-    Point(256, 256, 64, asked={(WIDE, EAGER): 4}),
-    Point(128, 16_862, 64, asked={(WIDE, EAGER): 4}),
-    Point(4096, 4096, 32, asked={(WIDE, EAGER): 4}),
-    *([Point(4096, 4096, 32, threads=EVERY, asked={(WIDE, EAGER): 4})] if EVERY > 1 else []),
+    Point(128, 128, 64, asked={(WIDE, EAGER): 1}),
+    Point(256, 256, 64, asked={(WIDE, EAGER): 1.5}),
+    Point(128, 16_862, 64, asked={(WIDE, EAGER): 3}),
+    Point(4096, 4096, 32, asked={(WIDE, EAGER): 8}),
+    *([Point(4096, 4096, 32, threads=EVERY, asked={(WIDE, EAGER): 8})] if EVERY > 1 else []),
 )
 
 

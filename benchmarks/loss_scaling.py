@@ -30,7 +30,7 @@ from fasthash._files import replace_file
 WORK = Path(__file__).with_name("loss_scaling_work.py")
 STEPS = {
     PAIRWISE: (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000),
-    JOINT: (32, 128, 512, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000),
+    JOINT: (32, 128, 512, 1_000, 2_000, 5_000, 10_000, 16_384, 50_000, 100_000),
 }
 QUICK = {PAIRWISE: (64, 256), JOINT: (32, 128)}
 CONTESTANTS = (OURS, CHUNKED, EAGER)
