@@ -49,7 +49,8 @@ class EmulatedAmx:
         return bool(self._library.trial(ctypes.c_float(fault)))
 
 
-def _isa_flags(source):
+def _isa_flags():
+    """setup.py's function of that name; not from threads: `setup` is replaced for everybody while the file is read."""
     before, setuptools.setup = setuptools.setup, lambda **_: None
     try:
         spec = importlib.util.spec_from_file_location("fasthash_setup_flags", ROOT / "setup.py")
@@ -57,7 +58,7 @@ def _isa_flags(source):
         spec.loader.exec_module(module)
     finally:
         setuptools.setup = before
-    return module.isa_flags(source)
+    return module.isa_flags
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +72,13 @@ def emulated_amx(tmp_path_factory):
         pytest.skip("needs a C++ compiler")
     folder, emulator = tmp_path_factory.mktemp("amx"), Path(__file__).parent / "amx_emulator"
     sources = [path for pattern in SOURCES for path in sorted((ROOT / "csrc" / "cpu").glob(pattern))]
-    sources = [path for path in (*sources, emulator / "module.cpp") if _isa_flags(path) is not None]
+    isa_flags = _isa_flags()
+    sources = [path for path in (*sources, emulator / "module.cpp") if isa_flags(path) is not None]
     flags = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", f"-I{emulator}"]
 
     def build(source):
         result = folder / f"{source.name}.o"
-        isa = [flag for flag in _isa_flags(source) if not flag.startswith("-mamx")]
+        isa = [flag for flag in isa_flags(source) if not flag.startswith("-mamx")]
         includes = [*flags, f"-I{ROOT / 'csrc'}", *isa]
         subprocess.run([compiler, *includes, "-c", str(source), "-o", str(result)], check=True)
         return result
