@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from fasthash._files import replace_file
 
@@ -115,8 +114,9 @@ class RunFolder:
         if self._tensorboard is not None:
             self._tensorboard.finalize("success")
 
-    def save_checkpoint(self, fabric: Fabric, state: dict[str, Any]) -> None:
-        replace_file(self.folder / CHECKPOINT, lambda path: fabric.save(path, state))
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Tensors and plain values; by one process alone, which `Fabric.save`, a meeting of all, does not allow."""
+        replace_file(self.folder / CHECKPOINT, lambda path: torch.save(state, path))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint on the CPU, or None; only tensors and plain values are unpickled."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fasthash import search
 from fasthash._files import replace_file
+from fasthash._raw_inputs import model_inputs
 from fasthash.data import PairedDataset, load, names
 from fasthash.models import HashModel
 from fasthash.search import BinaryIndex
@@ -61,8 +62,8 @@ class Retriever:
     def build(cls, model: HashModel, data: PairedDataset) -> Retriever:
         """Encode every row of a data set, queries included, each modality by its own tower."""
         images, texts = BinaryIndex(model.bits), BinaryIndex(model.bits)
-        images.add(model.encode_image(data.image))
-        texts.add(model.encode_text(data.text))
+        images.add(model.encode_image(model_inputs(model, data, "image")))
+        texts.add(model.encode_text(model_inputs(model, data, "text")))
         return cls(model, images, texts, _items(data))
 
     def search_text(self, text: str, k: int = 10) -> list[Found]:

@@ -1,10 +1,12 @@
-"""The one training loop: every method runs on it; it owns devices, seeds, steps, checkpoints and logs."""
+"""The one training loop: every method runs on it; it owns devices, seeds, epochs, checkpoints and logs."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,22 @@ from torch import Tensor
 from fasthash import data as datasets
 from fasthash import evaluation, methods
 from fasthash._interrupt import StopSignal
+from fasthash._passes import Pass, losses
 from fasthash._progress import TrainingProgress
+from fasthash._raw_inputs import raw_rows
 from fasthash._run_folder import RunFolder
+from fasthash._stepper import Stepper
 from fasthash.codes import check_bits
 from fasthash.data import PairedDataset
-from fasthash.models import HashModel
+from fasthash.distributed import gather_rows
+from fasthash.models import FeatureRows, HashModel, feature_rows
+from fasthash.models.pictures import announced
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 CHECKPOINT_SECONDS = 60.0  # also at every evaluation and on interruption
+GPU_CHECK_STEPS = 50  # between looks at a loss on a GPU, each of which waits for it
+STOP_CHECK_STEPS = 16  # between agreements of several processes on whether to stop
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ def train(
     eval_every: int | None = None,
     device: str = "auto",
     precision: str = "32-true",
+    accumulate: int = 1,
+    compile: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> Run:
@@ -69,11 +80,16 @@ def train(
         eval_every: epochs between evaluations on the query split; default a tenth of the epochs. For watching only:
             the model of the last epoch is what is kept.
         device: auto, cpu, cuda or mps.
-        precision: 32-true, bf16-mixed or 16-mixed (the last on CUDA only).
+        precision: 32-true, bf16-mixed or 16-mixed (the last on CUDA only); weights, losses, banks stay float32.
+        accumulate: parts a batch goes through the networks in, for batches whose activations do not fit into memory.
+            Loss and gradient stay those of the whole batch; each part is computed twice.
+        compile: make the networks' code with ``torch.compile``.
         progress: show a progress bar.
         options: the method's; default the paper's, changed by the data set's preset where the method has one.
     Returns:
         Run with model, scores and history.
+    Several processes: start the program with ``torchrun``; each takes its share of every batch, and the result is that
+        of one process, up to rounding and to which rows dropout thins. The first one writes ``out``.
     Raises:
         ValueError: unknown method or option, data that lacks what the method needs, an ``out`` that holds another run.
         FloatingPointError: the loss is not finite.
@@ -90,6 +106,7 @@ def train(
     bits = check_bits(bits, "train")
     seed = _whole("seed", seed, 0, 2**32 - 1)
     every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
+    accumulate = _whole("accumulate", accumulate, 1, 2**31)
     fabric = _fabric(device, precision)
     folder = None
     if out is not None:
@@ -102,14 +119,16 @@ def train(
             "seed": seed,
         }
         request |= {"eval_every": every, "device": fabric.device.type, "precision": precision}
+        request |= {"accumulate": accumulate, "compile": compile, "processes": fabric.world_size}
         request |= {"options": resolved.model_dump()}
         folder = RunFolder(out, request, resume=resume)
         if folder.finished:
             return _finished_run(folder, resolved, data)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        loop = _Loop(fabric, kind, data, bits, seed, resolved, every, folder)
-        with TrainingProgress(f"{method} {bits} bits on {data.name}", resolved.epochs, show=progress) as bar:
+        loop = _Loop(fabric, kind, data, bits, seed, resolved, every, folder, accumulate, compile)
+        title, show = f"{method} {bits} bits on {data.name}", progress and fabric.is_global_zero
+        with TrainingProgress(title, resolved.epochs, show=show) as bar:
             return loop.run(bar)
 
 
@@ -120,14 +139,21 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def _fabric(device: str, precision: str) -> Fabric:
-    """One device; the model's weights stay float32 whatever the precision, because banks and codes do."""
+    """This process's device, in the group that torchrun made, if any; the weights stay float32 at any precision."""
     if device not in DEVICES:
         raise ValueError(f"train: device must be one of {', '.join(DEVICES)}, got {device!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"train: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("train: device cuda was asked for, but torch.cuda.is_available() is False")
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"accelerator": device, "precision": precision}
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Fabric(devices=1, **settings)
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ["WORLD_SIZE"]) // local
+    fabric = Fabric(devices=local, num_nodes=nodes, strategy="ddp", **settings)
+    fabric.launch()
+    return fabric
 
 
 @dataclass
@@ -152,46 +178,61 @@ class _Loop:
         options: methods.Options,
         eval_every: int,
         folder: RunFolder | None,
+        accumulate: int = 1,
+        compile: bool = False,
     ) -> None:
         self.fabric, self.data, self.seed, self.options = fabric, data, seed, options
         self.eval_every, self.folder = eval_every, folder
-        self.train_data = _train_data(data, fabric.device, labels=kind.supervision != "none")
+        # compiled networks take dense rows: the number of entries changes from batch to batch
+        self.train_data = _train_data(
+            data,
+            fabric.device,
+            options,
+            seed,
+            supervision=kind.supervision,
+            local=kind.takes_local,
+            entries=not compile,
+        )
         self.method = kind(self.train_data, bits, options).to(fabric.device)
         self.optimizers = self.method.optimizers()
-        self.network = fabric.setup_module(self.method)
-        wrapped = fabric.setup_optimizers(*self.optimizers.values())
-        wrapped = wrapped if isinstance(wrapped, (list, tuple)) else (wrapped,)
-        self.steppers = dict(zip(self.optimizers, wrapped, strict=True))
+        self.stepper = Stepper(
+            fabric, self.method, self.train_data, self.optimizers, accumulate=accumulate, compile=compile
+        )
         self.at = _Position()
         self.history: list[dict[str, Any]] = []
-        self.sums: dict[str, list[float]] = {}  # phase -> [sum of losses, steps] of the epoch under way
+        self.passes: dict[int, Pass] = {}  # by position in the epoch under way
         self.seconds = 0.0
         self.saved = 0.0  # when the last checkpoint was written
+        if fabric.global_rank > 0:
+            torch.manual_seed(seed + fabric.global_rank)  # all start from one network, and drop units out on their own
         if folder is not None:
             self._restore(folder.load_checkpoint())
+
+    @property
+    def _writes(self) -> bool:
+        return self.folder is not None and self.fabric.is_global_zero
 
     def run(self, bar: TrainingProgress) -> Run:
         """Train to the end and score; a request to stop is met at the next step, or right after the scores."""
         started = time.monotonic() - self.seconds
         self.saved = time.monotonic()
-        if self.folder is not None:
+        if self._writes:
+            assert self.folder is not None
             self.folder.begin()
         bar.advance_to(self.at.epoch, self.history)
         with StopSignal(active=self.folder is not None) as stop:
             while self.at.epoch < self.options.epochs:
-                self._set_epoch()
-                for phase_index, phase in enumerate(self.method.phases(self.at.epoch)):
-                    if phase_index < self.at.phase:
+                self.method.train()
+                self.method.begin_epoch(self.at.epoch)
+                self.train_data.begin_epoch(self.at.epoch)
+                rates = self.method.learning_rates(self.at.epoch)
+                for position, phase in enumerate(self.method.phases(self.at.epoch)):
+                    if position < self.at.phase:
                         continue
-                    for index in self._batches(phase):
-                        self._step(phase, index)
-                        self.seconds = time.monotonic() - started
-                        if stop.requested:
-                            self._save()
-                            raise KeyboardInterrupt(self._stopped_line())
-                        if self.folder is not None and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-                            self._save()
-                    self.at = _Position(self.at.epoch, phase_index + 1)
+                    if not self._rising(phase):
+                        self.stepper.set_rates(phase, rates)
+                        self._sweep(phase, stop, started)
+                    self.at = _Position(self.at.epoch, position + 1)
                 self._end_epoch(bar, started)
             result = self._result()
             if stop.requested:
@@ -199,12 +240,44 @@ class _Loop:
                 raise KeyboardInterrupt(f"stopped; the run in {self.folder.folder} is finished")
             return result
 
-    def _set_epoch(self) -> None:
-        self.method.train()
-        self.method.begin_epoch(self.at.epoch)
-        for name, lr in self.method.learning_rates(self.at.epoch).items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = lr
+    def _sweep(self, phase: methods.Phase, stop: StopSignal, started: float) -> None:
+        """The remaining steps of one pass over the training rows."""
+        done = self.passes.setdefault(self.at.phase, Pass(phase.name, phase.group))
+        for index in announced(self._batches(phase), partial(self.stepper.announce, phase)):
+            done.add(self.stepper.step(phase, index))
+            self.at.step += 1
+            if self.fabric.device.type == "cpu" or self.at.step % GPU_CHECK_STEPS == 0:
+                self._check_finite(done)
+            self.seconds = time.monotonic() - started
+            if self._stops(stop):
+                self._save()
+                raise KeyboardInterrupt(self._stopped_line())
+            if self.fabric.world_size == 1 and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                self._save()
+        self._check_finite(done)
+
+    def _rising(self, phase: methods.Phase) -> bool:
+        """Whether the passes of the phase's group have ended: the last one's loss was above that before it."""
+        if phase.group is None or self.at.step:
+            return False
+        means = [done.mean for done in self.passes.values() if done.group == phase.group]
+        return len(means) >= 2 and means[-1] > means[-2]
+
+    def _check_finite(self, done: Pass) -> None:
+        if not np.isfinite(done.total):
+            at = f"epoch {self.at.epoch + 1}, phase {done.name}, step {self.at.step}"
+            raise FloatingPointError(
+                f"{self.method.name}: the loss is not finite by {at} ({done.worst()}); try a smaller learning rate"
+            )
+
+    def _stops(self, stop: StopSignal) -> bool:
+        """Whether to stop here: every process must say so at the same step."""
+        if self.fabric.world_size == 1:
+            return stop.requested
+        if self.at.step % STOP_CHECK_STEPS:
+            return False
+        told: Any = self.fabric.all_reduce(torch.tensor(float(stop.requested)), reduce_op="sum")
+        return bool(told > 0)
 
     def _batches(self, phase: methods.Phase) -> Iterator[Tensor]:
         """Row indices of the phase's remaining steps: drawn from (seed, epoch, phase) alone, so they can be redrawn."""
@@ -222,56 +295,50 @@ class _Loop:
                 if step >= self.at.step:
                     yield index
 
-    def _step(self, phase: methods.Phase, index: Tensor) -> None:
-        index = index.to(self.fabric.device)
-        batch = methods.Batch(index, self.train_data.image[index], self.train_data.text[index])
-        loss = self.network(batch, phase.name)
-        value = float(loss.detach())
-        if value != value or value in (float("inf"), float("-inf")):
-            at = f"epoch {self.at.epoch + 1}, phase {phase.name}, step {self.at.step + 1}"
-            raise FloatingPointError(f"{self.method.name}: loss is {value} at {at}; try a smaller learning rate")
-        for name in phase.optimizers:
-            self.steppers[name].zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        for name in phase.optimizers:
-            self.steppers[name].step()
-        total = self.sums.setdefault(phase.name, [0.0, 0.0])
-        total[0] += value
-        total[1] += 1
-        self.at.step += 1
-
     def _end_epoch(self, bar: TrainingProgress, started: float) -> None:
+        self.stepper.settle()
         self.method.end_epoch(self.at.epoch)
-        entry: dict[str, Any] = {"epoch": self.at.epoch + 1}
-        entry |= {f"loss_{name}": total / count for name, (total, count) in self.sums.items()}
+        entry: dict[str, Any] = {"epoch": self.at.epoch + 1, **losses(list(self.passes.values()))}
         last = self.at.epoch + 1 == self.options.epochs
-        if self.data.labels is not None and ((self.at.epoch + 1) % self.eval_every == 0 or last):
+        due = self.data.labels is not None and ((self.at.epoch + 1) % self.eval_every == 0 or last)
+        if due and self.fabric.is_global_zero:
             scores = evaluation.evaluate(self._model(), self.data, ("map_all",))
             entry |= {"i2t": scores.i2t, "t2i": scores.t2i}
         self.seconds = time.monotonic() - started
         entry["seconds"] = round(self.seconds, 3)
         self.history.append(entry)
-        self.at, self.sums = _Position(self.at.epoch + 1), {}
+        self.at, self.passes = _Position(self.at.epoch + 1), {}
         bar.epoch_done(entry)
         if self.folder is not None:
-            self.folder.log(self.history)
-            if "i2t" in entry or last:
+            if self._writes:
+                self.folder.log(self.history)
+            if due or last:
                 self._save()
 
     def _save(self) -> None:
-        assert self.folder is not None
+        """Write the checkpoint; every process takes part, the first one writes."""
+        if self.folder is None:
+            return
+        cuda = self.fabric.device.type == "cuda"
+        cuda_rng = torch.cuda.get_rng_state(self.fabric.device) if cuda else torch.empty(0, dtype=torch.uint8)
         state = {
             "method": self.method.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "rng": self._of_all(torch.get_rng_state()),
+            "cuda_rng": self._of_all(cuda_rng),
             "at": [self.at.epoch, self.at.phase, self.at.step],
             "history": self.history,
-            "sums": self.sums,
+            "passes": {position: done.state() for position, done in self.passes.items()},
             "seconds": self.seconds,
         }
-        self.folder.save_checkpoint(self.fabric, state)
+        if self._writes:
+            self.folder.save_checkpoint(state)
         self.saved = time.monotonic()
+
+    def _of_all(self, x: Tensor) -> Tensor:
+        """[processes, ...] of a small CPU tensor."""
+        device = self.fabric.device if self.fabric.world_size > 1 else x.device
+        return gather_rows(x[None].to(device)).cpu()
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
@@ -279,11 +346,12 @@ class _Loop:
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        torch.set_rng_state(state["rng"][self.fabric.global_rank])
+        if self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"][self.fabric.global_rank], self.fabric.device)
         self.at = _Position(*state["at"])
-        self.history, self.sums, self.seconds = state["history"], state["sums"], state["seconds"]
+        self.history, self.seconds = state["history"], state["seconds"]
+        self.passes = {position: Pass(**values) for position, values in state["passes"].items()}
 
     def _stopped_line(self) -> str:
         assert self.folder is not None
@@ -299,27 +367,54 @@ class _Loop:
 
     def _result(self) -> Run:
         model = self._model().cpu().eval()
-        folder = None
-        if self.folder is not None:
-            folder = self.folder.folder
+        for tower in (model.image, model.text):
+            tower.take_dense()  # so that its codes are, bit for bit, those of the model that is saved
+        folder = None if self.folder is None else self.folder.folder
+        if self._writes:
+            assert folder is not None
             model.save(folder)
         scores = None if self.data.labels is None else evaluation.evaluate(model, self.data)
-        if self.folder is not None:
+        if self._writes:
+            assert self.folder is not None
             self.folder.write_json("scores.json", None if scores is None else scores.to_dict())
             self.folder.drop_checkpoint()
             self.folder.close()
+        self.fabric.barrier()  # nobody leaves, and ends the group, before the files are there
         name = self.method.name
         return Run(name, self.options, self.seed, model, scores, self.history, self.seconds, folder)
 
 
-def _train_data(data: PairedDataset, device: torch.device, *, labels: bool) -> methods.TrainData:
+def _train_data(
+    data: PairedDataset,
+    device: torch.device,
+    options: methods.Options,
+    seed: int,
+    *,
+    supervision: str,
+    local: bool,
+    entries: bool,
+) -> methods.TrainData:
+    """The training rows; ``entries``: features that are mostly zeros may be handled entry by entry."""
     rows = data.split.train
 
     def part(values: Any, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(values[rows]).to(device, dtype)
 
-    wanted = part(data.labels, torch.uint8) if labels else None
-    return methods.TrainData(part(data.image, torch.float32), part(data.text, torch.float32), wanted)
+    labels: Tensor | None = None
+    layers: tuple[Tensor, ...] = ()
+    if supervision != "none":
+        labels = part(data.labels, torch.uint8)
+    if supervision == "label tree":
+        assert data.tree is not None
+        layers = tuple(part(layer.one_hot, torch.uint8) for layer in data.tree.layers)
+    rows_of = feature_rows if entries else FeatureRows
+    image = raw_rows("image", data, options, device, seed) or rows_of(part(data.image, torch.float32))
+    text = raw_rows("text", data, options, device, seed) or rows_of(part(data.text, torch.float32))
+    regions, words = (
+        part(values, torch.float32) if local and values is not None else None
+        for values in (data.image_local, data.text_local)
+    )
+    return methods.TrainData(image, text, labels, layers, regions, words)
 
 
 def _finished_run(folder: RunFolder, options: methods.Options, data: PairedDataset) -> Run:

@@ -15,15 +15,22 @@ FLOORS = {
     "_files": 1, "_interrupt": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1, "_labels": 1,
     "_arguments": 1, "_multi_index": 1, "_hamming_cuda": 1, "_hamming_stream": 1, "_histogram_cuda": 1,
     "ops": 2, "features": 2,
-    "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3,
-    "methods": 4,
-    "_progress": 4, "_run_folder": 4,
-    "training": 5, "evaluation": 5, "encoding": 5, "retrieval": 5, "doctor": 5,
-    "report": 6, "demo": 6, "distributed": 6,
+    "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3, "distributed": 3,
+    "methods": 4, "baselines": 4,
+    "_passes": 4, "_progress": 4, "_run_folder": 4, "_raw_inputs": 4,
+    "training": 5, "_stepper": 5, "evaluation": 5, "encoding": 5, "retrieval": 5, "doctor": 5,
+    "report": 6, "demo": 6, "compare": 6,
     "cli": 7, "__main__": 8,
 }  # fmt: skip
 # rooms of one floor that may use each other, in this direction only
-SIDEWAYS = {("training", "evaluation"), ("demo", "report"), ("_hamming", "_native"), ("_histogram", "_native")}
+SIDEWAYS = {
+    ("training", "evaluation"),
+    ("training", "_stepper"),
+    ("demo", "report"),
+    ("compare", "report"),
+    ("_hamming", "_native"),
+    ("_histogram", "_native"),
+}
 SIDEWAYS |= {("_arguments", "codes"), ("_arguments", "_native"), ("_hamming", "_arguments")}
 SIDEWAYS |= {("_hamming", "_hamming_cuda"), ("_hamming_cuda", "_arguments"), ("_hamming_cuda", "_native")}
 SIDEWAYS |= {("_hamming_cuda", "_hamming_stream"), ("_hamming_cuda", "codes"), ("_hamming_stream", "codes")}

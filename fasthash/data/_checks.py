@@ -30,6 +30,15 @@ def check_features(name: str, field: str, features: Any, n: int | None) -> None:
             raise ValueError(f"{name}: {field} must be finite, got {value} in row {row}")
 
 
+def check_local(name: str, field: str, features: Any, n: int) -> None:
+    """float32 [n, parts, width], as many rows as there are pairs, finite; or None."""
+    if features is None:
+        return
+    if not isinstance(features, np.ndarray) or features.dtype != np.float32 or features.ndim != 3:
+        raise ValueError(f"{name}: {field} must be float32 [{n}, parts, width], got {_what(features)}")
+    check_features(name, field, features.reshape(len(features), -1), n)
+
+
 def check_labels(name: str, labels: Any, class_names: Sequence[str], n: int) -> None:
     """Multi-hot uint8 with a name for each class, or no labels and no names."""
     if labels is None:

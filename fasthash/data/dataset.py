@@ -33,6 +33,8 @@ class PairedDataset:
     labels: NDArray[np.uint8] | None = None  # [n, c] multi-hot; of the finest layer where there is a tree
     class_names: tuple[str, ...] = ()  # [c]
     tree: LabelTree | None = None
+    image_local: NDArray[np.float32] | None = None  # [n, r, p], features of picture regions; zeros where there is none
+    text_local: NDArray[np.float32] | None = None  # [n, t, p], features of words; zeros behind the last one
     pictures: tuple[Picture, ...] | None = None  # [n], where the raw pictures lie
     texts: tuple[str, ...] | None = None  # [n], the raw texts
     image_extractor: Extractor | None = None  # None: the features came ready-made, new pictures cannot be encoded
@@ -47,6 +49,8 @@ class PairedDataset:
         _checks.check_features(self.name, "image", self.image, None)
         n = len(self.image)
         _checks.check_features(self.name, "text", self.text, n)
+        _checks.check_local(self.name, "image_local", self.image_local, n)
+        _checks.check_local(self.name, "text_local", self.text_local, n)
         _checks.check_labels(self.name, self.labels, self.class_names, n)
         _checks.check_tree(self.name, self.tree, self.labels, self.class_names)
         _checks.check_names(self.name, "ids", self.ids, n, unique=True)
@@ -179,6 +183,8 @@ class PairedDataset:
             labels=None if self.labels is None else self.labels[kept], tree=self.tree and self.tree.take(kept),
             ids=tuple(self.ids[i] for i in kept), pictures=self.pictures and tuple(self.pictures[i] for i in kept),
             texts=self.texts and tuple(self.texts[i] for i in kept),
+            image_local=None if self.image_local is None else self.image_local[kept],
+            text_local=None if self.text_local is None else self.text_local[kept],
         )  # fmt: skip
 
     def validation_split(self, fraction: float = 0.2, seed: int = 0) -> PairedDataset:
@@ -204,7 +210,7 @@ class PairedDataset:
         """16 hexadecimal digits of SHA-256 over features, labels and split: the same data, the same number."""
         digest = hashlib.sha256()
         split = (self.split.query, self.split.database, self.split.train)
-        for array in (self.image, self.text, self.labels, *split):
+        for array in (self.image, self.text, self.labels, *split, self.image_local, self.text_local):
             if array is not None:
                 digest.update(f"{array.dtype.str} {array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)

@@ -1,10 +1,10 @@
 """Published methods, one file per paper, behind one registry."""
 
-from fasthash.methods import dcmh, djsrh  # importing a paper's file registers it
-from fasthash.methods._base import Batch, Method, Options, Phase, Preset, TrainData
+from fasthash.methods import dcgh, dcmh, djsrh, hichnet, ssah, two_tower, udsph  # importing a paper's file registers it
+from fasthash.methods._base import Batch, Method, Options, Outputs, Phase, Preset, TrainData
 from fasthash.methods._registry import MethodInfo, get, names, resolve_options
 
 __all__ = [
-    "Batch", "Method", "MethodInfo", "Options", "Phase", "Preset", "TrainData", "dcmh", "djsrh", "get", "names",
-    "resolve_options",
+    "Batch", "Method", "MethodInfo", "Options", "Outputs", "Phase", "Preset", "TrainData", "dcgh", "dcmh", "djsrh",
+    "get", "hichnet", "names", "resolve_options", "ssah", "two_tower", "udsph",
 ]  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from torch import Tensor, nn
 from fasthash import codes, features
 from fasthash._files import replace_file
 from fasthash._native import is_torch, like
+from fasthash.models import backbones
+from fasthash.models.pictures import PictureRows, announced
+from fasthash.models.tokens import TokenRows
 from fasthash.models.tower import Tower, TowerConfig
 
 FORMAT_VERSION = 1
 BATCH = 4096  # rows through a tower at once: bounds the memory of wide hidden layers
+RAW_BATCH = 64  # pictures or texts through a backbone at once
 
 
 class HashModel(nn.Module):
     """Two towers, and the extractors that turn raw pictures and texts into what the towers were trained on.
 
     Args:
-        image, text: towers of the same number of bits.
+        image, text: towers of the same number of bits; one with a backbone takes raw pictures or texts, nothing else.
         image_extractor, text_extractor: from ``fasthash.features``; None when only features can be encoded.
         info: what should be known about its making (method, data, seed, options); JSON-able.
     """
@@ -45,12 +50,19 @@ class HashModel(nn.Module):
                 f"HashModel: image and text must have the same bits, got {image.config.bits} and {text.config.bits}"
             )
         self.image, self.text = image, text
-        self.image_extractor, self.text_extractor = image_extractor, text_extractor
+        # a backbone takes the raw items itself; an extractor beside it would only be one more thing to install
+        self.image_extractor = image_extractor if image.backbone is None else None
+        self.text_extractor = text_extractor if text.backbone is None else None
         self.info = info or {}
 
     @property
     def bits(self) -> int:
         return self.image.config.bits
+
+    def takes(self, side: str) -> str:
+        """What a side ("image" or "text") encodes without an extractor: "features", "pictures" or "texts"."""
+        backbone = (self.image if side == "image" else self.text).backbone
+        return "features" if backbone is None else backbone.takes
 
     def encode_image(self, items: Any) -> Any:
         """Packed codes of images.
@@ -60,7 +72,8 @@ class HashModel(nn.Module):
         Returns:
             uint8 [n, ceil(bits / 8)]; torch when features came as torch, NumPy otherwise.
         Raises:
-            ValueError: wrong width, NaN, or pictures given to a model trained on features without a known extractor.
+            ValueError: wrong width, NaN, pictures given to a model trained on features without a known extractor, or
+                features given to one that was trained on pictures.
         """
         return self._encode("image", self.image, self.image_extractor, items)
 
@@ -70,10 +83,15 @@ class HashModel(nn.Module):
 
     def _encode(self, side: str, tower: Tower, extractor: features.Extractor | None, items: Any) -> Any:
         op = f"encode_{side}"
-        if isinstance(items, (str, os.PathLike)):
+        if isinstance(items, (str, os.PathLike)) or not hasattr(items, "__iter__"):
             raise ValueError(f"{op}: expected a list of {side}s or a feature array, got one {type(items).__name__}")
+        ready = is_torch(items) or (isinstance(items, np.ndarray) and items.ndim == 2)
+        if tower.backbone is not None:
+            if ready:
+                raise ValueError(f"{op}: this model was trained on raw {side}s: pass a list of {side}s, not features")
+            return codes.pack(self._from_raw(op, tower, list(items)).numpy())
         origin = items
-        if not is_torch(items) and not (isinstance(items, np.ndarray) and items.ndim == 2):
+        if not ready:
             items = self._extract(op, side, extractor, items)
             origin = items
         rows = items if is_torch(items) else torch.from_numpy(np.ascontiguousarray(items, dtype=np.float32))
@@ -100,13 +118,30 @@ class HashModel(nn.Module):
         return extractor.encode(list(items))
 
     def _relaxed(self, tower: Tower, rows: Tensor) -> Tensor:
+        device = tower.mean.device
+        return self._in_parts(tower, (part.to(device, torch.float32) for part in rows.split(BATCH)))
+
+    def _from_raw(self, op: str, tower: Tower, items: list[Any]) -> Tensor:
+        """Relaxed codes of pictures, decoded in threads a batch ahead of the network, or of texts."""
+        if not items:
+            raise ValueError(f"{op}: nothing to encode, got an empty list")
+        device = tower.mean.device
+        if isinstance(tower.backbone, backbones.PictureBackbone):
+            rows = PictureRows(items, tower.backbone, device, train=False, cache_bytes=0)
+            with closing(rows):
+                batches = announced(torch.arange(len(items)).split(RAW_BATCH), rows.announce)
+                return self._in_parts(tower, map(rows.take, batches))
+        tokens = TokenRows(items, tower.backbone, device).tokens  # type: ignore[arg-type]
+        return self._in_parts(tower, iter(tokens.split(RAW_BATCH)))
+
+    def _in_parts(self, tower: Tower, parts: Iterator[Tensor]) -> Tensor:
         was_training = self.training
         self.eval()
-        device = tower.mean.device
-        with torch.inference_mode():
-            parts = [tower(part.to(device, torch.float32)).float().cpu() for part in rows.split(BATCH)]
-        self.train(was_training)
-        return torch.cat(parts)
+        try:
+            with torch.inference_mode():
+                return torch.cat([tower(part).float().cpu() for part in parts])
+        finally:
+            self.train(was_training)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``config.json`` into a folder, each whole or not at all."""
@@ -121,6 +156,9 @@ class HashModel(nn.Module):
             if extractor is not None:
                 for name, array in extractor.tensors().items():
                     tensors[f"{side}_extractor.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+        for side, tower in (("image", self.image), ("text", self.text)):
+            own = {} if tower.backbone is None else tower.backbone.tensors()
+            tensors |= {f"{side}_backbone.{name}": torch.from_numpy(array.copy()) for name, array in own.items()}
         replace_file(folder / "model.safetensors", lambda path: safetensors.save_file(tensors, str(path)))
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         replace_file(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -137,11 +175,10 @@ class HashModel(nn.Module):
         tensors = _read_tensors(folder / "model.safetensors")
         extractors = {}
         for side in ("image", "text"):
-            spec, prefix = config[f"{side}_extractor"], f"{side}_extractor."
-            own = {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors) if k.startswith(prefix)}
+            spec, own = config[f"{side}_extractor"], _take(tensors, f"{side}_extractor.")
             extractors[side] = None if spec is None else features.from_config(spec, own)
         try:
-            towers = [Tower(TowerConfig.from_dict(config[side])) for side in ("image", "text")]
+            towers = [_tower(config[side], _take(tensors, f"{side}_backbone.")) for side in ("image", "text")]
         except (TypeError, KeyError) as error:
             raise ValueError(f"HashModel.load: {folder}/config.json describes no tower: {error}") from None
         model = cls(
@@ -156,6 +193,16 @@ class HashModel(nn.Module):
             line = " ".join(str(error).split())
             raise ValueError(f"HashModel.load: {folder}/model.safetensors does not fit config.json: {line}") from None
         return model.to(device).eval()
+
+
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+    """The arrays under a prefix, taken out of ``tensors``."""
+    return {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if name.startswith(prefix)}
+
+
+def _tower(values: dict[str, Any], own: dict[str, Any]) -> Tower:
+    config = TowerConfig.from_dict(values)
+    return Tower(config, None if config.backbone is None else backbones.from_config(config.backbone, own))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One modality's hash network on precomputed features: fully connected layers that end in ``bits`` outputs."""
+"""One modality's hash network: fully connected layers on features, which a backbone may make of raw rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fasthash.models import backbones
+from fasthash.models.multiscale import MultiScale
+from fasthash.models.sparse import SparseBatch, is_sparse
+from fasthash.models.word_linear import WordLinear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,45 +26,128 @@ class TowerConfig:
     normalize: bool = False  # then scale rows to unit length, times the square root of the width
     dropout: float = 0.0
     init_std: float | None = None  # weights and biases from N(0, init_std^2); None: PyTorch's default
+    scales: tuple[int, ...] = ()  # windows whose averages stand beside the features; see MultiScale
+    # normalisation across neighbouring channels after the first hidden layer ("first"), and also before the hash layer
+    # ("first and last"), as in SSAH's code
+    channel_norm: str | None = None
+    inner_tanh: int = 0  # the last so many bits are tanh(W f) + b: a slip in HiCHNet's code, sign and all
+    backbone: dict[str, Any] | None = None  # description of the network under it; None: rows are features
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TowerConfig:
-        return cls(**{**values, "hidden": tuple(values["hidden"])})
+        return cls(**{**values, "hidden": tuple(values["hidden"]), "scales": tuple(values.get("scales", ()))})
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if self.backbone is None:
+            del values["backbone"]
+        return values
+
+
+class ChannelNorm(nn.Module):
+    """Rows [n, width], each entry over (2 + 1e-4 * squares of itself and two neighbours on each side) ** 0.75.
+
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012, section 3.3.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        # its alpha is of the window's mean, not of its sum
+        return nn.functional.local_response_norm(x[:, :, None], 5, alpha=5e-4, beta=0.75, k=2.0)[:, :, 0]
 
 
 class Tower(nn.Module):
-    """Features [n, width] -> relaxed codes h [n, bits], before any sign or tanh."""
+    """A row's features [n, width] -> relaxed codes h [n, bits], before any sign or tanh: ``head(trunk(x))``.
+
+    Args:
+        config: shape; its ``backbone`` is filled in from the one that is given.
+        backbone: network from pixels or tokens to the features; default: what the config describes, if anything.
+    """
 
     mean: Tensor
+    backbone: backbones.Backbone | None
 
-    def __init__(self, config: TowerConfig) -> None:
+    def __init__(self, config: TowerConfig, backbone: backbones.Backbone | None = None) -> None:
         super().__init__()
+        if backbone is not None:
+            config = dataclasses.replace(config, backbone=backbone.config())
+        elif config.backbone is not None:
+            backbone = backbones.from_config(config.backbone)
+        if backbone is not None and backbone.width != config.width:
+            raise ValueError(f"Tower: width must be the backbone's {backbone.width}, got {config.width}")
         self.config = config
+        self.backbone = backbone
         self.register_buffer("mean", torch.zeros(config.width))
-        widths = [config.width, *config.hidden]
+        self.scales = MultiScale(config.width, config.scales) if config.scales else None
+        widths = [config.width if self.scales is None else self.scales.out_width, *config.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
+            if config.channel_norm is not None and len(layers) == 2:
+                layers.append(ChannelNorm())
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))
+        self.norm = ChannelNorm() if config.channel_norm == "first and last" else nn.Identity()
         layers.append(nn.Linear(widths[-1], config.bits))
         self.layers = nn.Sequential(*layers)
         if config.init_std is not None:
-            for parameter in self.layers.parameters():
+            for parameter in self.parameters() if backbone is None else self.layers.parameters():
                 nn.init.normal_(parameter, std=config.init_std)
 
     @torch.no_grad()
-    def fit_mean(self, features: Tensor) -> None:
-        """Take the centre from training features [n, width]; does nothing when the tower does not centre."""
+    def fit_mean(self, mean: Tensor) -> None:
+        """Take the centre, a training mean [width]; does nothing when the tower does not centre."""
         if self.config.centre:
-            self.mean.copy_(features.mean(dim=0))
+            self.mean.copy_(mean)
 
-    def forward(self, features: Tensor) -> Tensor:
-        x = features - self.mean
+    def take_entries(self) -> bool:
+        """Let the first hidden layer work on the entries of sparse rows (`SparseBatch`), where there is one."""
+        first = self.layers[0]
+        if self.backbone is not None or self.scales is not None or not self.config.hidden:
+            return False
+        if isinstance(first, nn.Linear):
+            self.layers[0] = WordLinear(first)
+        return True
+
+    def take_dense(self) -> None:
+        """Undo `take_entries`: ordinary layers with the same weights."""
+        first = self.layers[0]
+        if isinstance(first, WordLinear):
+            self.layers[0] = first.to_linear()
+
+    def _first_of_entries(self, x: SparseBatch) -> Tensor:
+        scale = None
+        if self.config.normalize:
+            scale = self.config.width**0.5 / x.distances(self.mean).clamp_min(1e-12)
+        made: Tensor = self.layers[0](x, self.mean if self.config.centre else None, scale)
+        return made
+
+    def trunk(self, x: Any) -> Tensor:
+        """Activations [n, hidden[-1]] before the hash layer: the features f of the papers."""
+        if isinstance(self.layers[0], WordLinear) and not self.training and isinstance(x, Tensor) and is_sparse(x):
+            x = SparseBatch.from_dense(x)  # to encode by the entries what comes as a dense array
+        if isinstance(x, SparseBatch):
+            return self.layers[1:-1](self._first_of_entries(x))
+        return self.trunk_of(x if self.backbone is None else self.backbone(x))
+
+    def trunk_of(self, features: Tensor) -> Tensor:
+        """`trunk` from the features [n, width] that the backbone has made already."""
+        features = features - self.mean
         if self.config.normalize:
             # unit rows times sqrt(width): entries of order one, so the layers' default initialisation fits
-            x = nn.functional.normalize(x, eps=1e-12) * self.config.width**0.5
-        return self.layers(x)
+            features = nn.functional.normalize(features, eps=1e-12) * self.config.width**0.5
+        if self.scales is not None:
+            features = self.scales(features)
+        return self.layers[:-1](features)
+
+    def head(self, f: Tensor) -> Tensor:
+        """The hash layer: [n, hidden[-1]] -> h [n, bits]."""
+        f = self.norm(f)
+        last, inner = self.layers[-1], self.config.inner_tanh
+        if not inner:
+            return last(f)
+        assert isinstance(last, nn.Linear)
+        h = nn.functional.linear(f, last.weight)
+        return torch.cat([h[:, :-inner], torch.tanh(h[:, -inner:])], dim=1) + last.bias
+
+    def forward(self, x: Any) -> Tensor:
+        return self.head(self.trunk(x))

@@ -31,6 +31,26 @@ def test_subset_carries_everything(parts):
     assert data.subset(np.isin(np.arange(12), rows)).ids == ("a", "c", "e", "f", "l")
 
 
+def test_local_features_go_with_their_pairs(parts):
+    rng = np.random.default_rng(1)
+    local = {
+        "image_local": rng.standard_normal((12, 4, 3)).astype(np.float32),
+        "text_local": rng.standard_normal((12, 2, 6)).astype(np.float32),
+    }
+    data = PairedDataset(**parts, **local)
+    some = data.subset([11, 0, 4])
+    for field, values in local.items():
+        assert np.array_equal(getattr(some, field), values[[11, 0, 4]])
+        assert replace(data, **{field: None}).checksum() != data.checksum()
+        with pytest.raises(ValueError, match=rf"small: {field} must be float32 \[12, parts, width\], got float32 \(12"):
+            PairedDataset(**parts, **{field: values[:, 0]})
+        with pytest.raises(ValueError, match=f"small: {field} must have 12 rows like image, got 11"):
+            PairedDataset(**parts, **{field: values[:11]})
+        with pytest.raises(ValueError, match=f"small: {field} must be finite, got nan in row 3"):
+            PairedDataset(**parts, **{field: np.where(np.arange(12)[:, None, None] == 3, np.float32("nan"), values)})
+    assert PairedDataset(**parts).image_local is None
+
+
 @pytest.mark.parametrize("rows", [[0, 0, 5], [12, 3], [-1, 4], [0.5], [True] * 11], ids=str)
 def test_subset_refuses(small, rows):
     with pytest.raises(ValueError, match=r"^small: rows"):

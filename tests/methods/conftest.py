@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fasthash.methods import Batch, TrainData
+from fasthash.methods import TrainData
 
 
 @pytest.fixture
@@ -20,7 +20,6 @@ def rows():
 @pytest.fixture
 def batch_of(rows):
     def make(*index):
-        at = torch.tensor(index)
-        return Batch(at, rows.image[at], rows.text[at])
+        return rows.batch(torch.tensor(index))
 
     return make

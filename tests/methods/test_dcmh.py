@@ -19,7 +19,7 @@ def method(rows):
 
 def objective(method, rows, index, side):
     """Jiang and Li's objective restricted to a batch's rows of one modality against the other's whole bank."""
-    tower, features = (method.image, rows.image) if side == "image" else (method.text, rows.text)
+    tower, features = (method.image, rows.image.features) if side == "image" else (method.text, rows.text.features)
     own, other = (method.image_bank, method.text_bank) if side == "image" else (method.text_bank, method.image_bank)
     with torch.no_grad():
         h = tower(features[index]).double().numpy()
@@ -98,5 +98,5 @@ def test_learning_rate_is_geometric(method):
 
 
 def test_features_are_centred_by_the_training_mean(method, rows):
-    torch.testing.assert_close(method.image.mean, rows.image.mean(dim=0))
-    torch.testing.assert_close(method.text.mean, rows.text.mean(dim=0))
+    torch.testing.assert_close(method.image.mean, rows.image.features.mean(dim=0))
+    torch.testing.assert_close(method.text.mean, rows.text.features.mean(dim=0))

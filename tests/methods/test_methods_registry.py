@@ -46,5 +46,5 @@ def test_bad_options(name, options, message):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="unknown method 'dcmhh'; known: dcmh, djsrh"):
+    with pytest.raises(ValueError, match="unknown method 'dcmhh'; known: dcgh, dcmh, djsrh, "):
         methods.get("dcmhh")

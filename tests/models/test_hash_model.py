@@ -17,7 +17,7 @@ def model():
     words = BagOfWords.fit(["red heart", "blue heart", "red car"])
     image = Tower(TowerConfig(6, (5,), 20, normalize=True))
     text = Tower(TowerConfig(words.width, (), 20))
-    text.fit_mean(torch.rand(9, words.width))
+    text.fit_mean(torch.rand(words.width))
     return HashModel(image, text, text_extractor=words, info={"method": "test"})
 
 

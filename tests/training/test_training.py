@@ -48,21 +48,22 @@ def test_leaves_the_callers_random_state_alone(small):
 @pytest.mark.parametrize("stop_after", [1, 7, 12])
 def test_resume_equals_uninterrupted(small, method, stop_after, tmp_path, monkeypatch):
     whole = train(method, small, bits=16, out=tmp_path / "whole", progress=False, **FAST[method])
-    step, steps = training._Loop._step, []
+    step, steps = training.Stepper.step, []
 
     def stopping_step(self, phase, index):
-        step(self, phase, index)
+        terms = step(self, phase, index)
         steps.append(1)
         if len(steps) == stop_after:
             signal_self()
+        return terms
 
     def signal_self():
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(training._Loop, "_step", stopping_step)
+    monkeypatch.setattr(training.Stepper, "step", stopping_step)
     with pytest.raises(KeyboardInterrupt, match="checkpoint in .*go on with resume"):
         train(method, small, bits=16, out=tmp_path / "parts", progress=False, **FAST[method])
-    monkeypatch.setattr(training._Loop, "_step", step)
+    monkeypatch.setattr(training.Stepper, "step", step)
     assert (tmp_path / "parts" / "checkpoint.ckpt").exists()
     resumed = train(method, small, bits=16, out=tmp_path / "parts", resume=True, progress=False, **FAST[method])
     for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
@@ -123,7 +124,9 @@ def test_unsupervised_training_needs_no_labels():
 
 
 def test_a_loss_that_is_not_finite_is_told(small):
-    with pytest.raises(FloatingPointError, match=r"dcmh: loss is (nan|inf) at epoch 1, phase \w+, step \d+; try a"):
+    with pytest.raises(
+        FloatingPointError, match=r"dcmh: the loss is not finite by epoch 1, phase \w+, step \d+ \(nll .*\); try a"
+    ):
         train("dcmh", small, bits=8, progress=False, epochs=3, batch_size=8, lr_first=1e30, text_hidden=(4,))
 
 

@@ -1,0 +1,167 @@
+"""One optimisation step, whose loss and gradient are those of the whole batch however its rows are split.
+
+The networks may see the rows in parts, one after the other (gradient accumulation) or on several processes; the loss
+always sees the outputs of all of them. So losses over pairs of rows, hardest negatives and code banks keep their
+meaning, which adding up the losses of small batches would change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fasthash.distributed import gather_rows
+from fasthash.methods import Batch, Method, Outputs, Phase, TrainData
+from fasthash.methods._word_sgd import WordSGD
+
+Terms = dict[str, Tensor]
+
+
+class Stepper:
+    """Steps of a method on its training rows.
+
+    Args:
+        fabric: devices, precision and processes.
+        accumulate: parts that a process's rows go through the networks in; their activations are never alive together.
+            Each part is computed twice: for its outputs, and again for its gradient.
+        compile: whether ``torch.compile`` makes the networks' code.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        method: Method,
+        data: TrainData,
+        optimizers: dict[str, torch.optim.Optimizer],
+        *,
+        accumulate: int,
+        compile: bool,
+    ) -> None:
+        self.fabric, self.method, self.data, self.parts = fabric, method, data, accumulate
+        wrapped = fabric.setup_optimizers(*optimizers.values())
+        self.plain = optimizers
+        self.optimizers = dict(zip(optimizers, wrapped if len(optimizers) > 1 else (wrapped,), strict=True))
+        self.encode: Callable[[Batch, str], Outputs] = torch.compile(method.encode) if compile else method.encode
+        # a group's own rate, before schedules
+        self.rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
+
+    def set_rates(self, phase: Phase, scheduled: dict[str, float]) -> None:
+        """Learning rates of a phase's optimisers: the phase's, else those of the schedule, else the optimisers' own."""
+        if phase.before is not None:
+            self.set_rates(phase.before, scheduled)
+        for name in phase.optimizers:
+            lr = phase.lr if phase.lr is not None else scheduled.get(name)
+            for group, own in zip(self.optimizers[name].param_groups, self.rates[name], strict=True):
+                group["lr"] = (own if lr is None else lr) * group.get("lr_scale", 1.0)
+
+    def settle(self) -> None:
+        """Bring up to date what optimisers have put off: before networks are read, always at the same places."""
+        for optimizer in self.plain.values():
+            if isinstance(optimizer, WordSGD):
+                optimizer.settle()
+
+    def step(self, phase: Phase, index: Tensor) -> Terms:
+        """One step on the rows ``index`` int64 [m] of all processes; the loss's weighted terms, without gradient."""
+        if phase.before is not None:
+            self.step(phase.before, index)
+        for name in phase.optimizers:
+            self.optimizers[name].zero_grad(set_to_none=True)
+        index = index.to(self.fabric.device)
+        local = self._local(index)
+        terms = self._whole(phase, index, local) if self.parts == 1 else self._in_parts(phase, index, local)
+        self._average_gradients(phase.optimizers)
+        for name in phase.optimizers:
+            optimizer = self.optimizers[name]
+            if phase.clip_norm is not None:
+                plain = self.plain[name]
+                if isinstance(plain, WordSGD):
+                    plain.gather_gradients()
+                self.fabric.clip_gradients(self.method, optimizer, max_norm=phase.clip_norm)
+            optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def announce(self, phase: Phase, index: Tensor) -> None:
+        """Rows int64 [m] of all processes that a coming step will be given."""
+        self.data.announce(self._local(index), phase.reads)
+
+    def _local(self, index: Tensor) -> Tensor:
+        """This process's share of a batch's rows."""
+        return index.tensor_split(self.fabric.world_size)[self.fabric.global_rank]
+
+    def _whole(self, phase: Phase, index: Tensor, local: Tensor) -> Terms:
+        return self._backward(self._encode(local, phase), phase, index)
+
+    def _in_parts(self, phase: Phase, index: Tensor, local: Tensor) -> Terms:
+        """Outputs of all parts without a graph, the loss's gradient for them, then each part again with a graph."""
+        parts = [part for part in local.tensor_split(self.parts) if len(part)] or [local]
+        states, made = [], []
+        for part in parts:
+            states.append(_random_state(self.fabric.device))
+            with torch.no_grad():
+                made.append(self._encode(part, phase))
+        after = _random_state(self.fabric.device)
+        outputs = {name: torch.cat([each[name] for each in made]).requires_grad_() for name in made[0]}
+        terms = self._backward(outputs, phase, index)
+        start = 0
+        for part, state in zip(parts, states, strict=True):
+            _set_random_state(state, self.fabric.device)  # the same dropout as the first time
+            again = self._encode(part, phase)
+            rows = slice(start, start + len(part))
+            pairs = [(again[name], x.grad[rows]) for name, x in outputs.items() if x.grad is not None]
+            pairs = [(x, grad) for x, grad in pairs if x.requires_grad]
+            if not pairs:  # a phase that trains nothing in front of the loss
+                break
+            torch.autograd.backward([x for x, _ in pairs], [grad for _, grad in pairs])
+            start += len(part)
+        _set_random_state(after, self.fabric.device)
+        return terms
+
+    def _encode(self, index: Tensor, phase: Phase) -> Outputs:
+        batch = self.data.batch(index, phase.reads)
+        with self.fabric.autocast():
+            outputs = self.encode(batch, phase.name)
+        half = (torch.float16, torch.bfloat16)
+        return {name: x.float() if x.dtype in half else x for name, x in outputs.items()}
+
+    def _backward(self, outputs: Outputs, phase: Phase, index: Tensor) -> Terms:
+        if self.fabric.world_size > 1:
+            outputs = {name: gather_rows(x) for name, x in outputs.items()}
+        terms = self.method.loss(outputs, index, phase.name)
+        self.fabric.backward(_sum(tuple(terms.values())))
+        return terms
+
+    def _average_gradients(self, optimizers: Sequence[str]) -> None:
+        """The mean over processes: each has computed the whole loss, and got the sum of its own rows' gradients.
+
+        One exchange after the backward passes. DistributedDataParallel starts it during them, but counts on one
+        forward and one backward through all its parameters, which phases and parts do not keep to.
+        """
+        if self.fabric.world_size == 1:
+            return
+        groups = [group for name in optimizers for group in self.optimizers[name].param_groups]
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        mean: Any = self.fabric.all_reduce(flat, reduce_op="mean")
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
