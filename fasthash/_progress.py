@@ -59,3 +59,49 @@ class TrainingProgress:
     def _remember(self, entry: dict[str, Any]) -> None:
         if "i2t" in entry:
             self._map = f" · mAP i→t {entry['i2t']:.3f} t→i {entry['t2i']:.3f}"
+
+
+class CellProgress:
+    """A bar over the cells of a comparison, with the time left and the line of the latest one."""
+
+    def __init__(self, cells: int, *, show: bool) -> None:
+        self._bar: Any = None
+        if not show:
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError:
+            return
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return  # a log file has the line of each cell
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("cells,"), TimeRemainingColumn())
+        # the estimate looks at the last hours: cells come minutes apart
+        self._bar = Progress(
+            *columns,
+            TextColumn("left  {task.description}"),
+            console=console,
+            speed_estimate_period=7200,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=cells)
+
+    def __enter__(self) -> CellProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def cell_done(self, line: str) -> None:
+        """One more cell; line says what it gave."""
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, description=line)
+
+    def refresh(self) -> None:
+        """Keep the clock going between cells."""
+        if self._bar is not None:
+            self._bar.refresh()

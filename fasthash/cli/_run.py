@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fasthash.cli import commands, demo  # noqa: F401  (their decorators fill the app)
+from fasthash.cli import commands, compare, demo  # noqa: F401  (their decorators fill the app)
 from fasthash.cli._app import app
 
 
@@ -15,9 +15,11 @@ def run(argv: list[str]) -> int:
     """Run one command line and return its exit code."""
     command = typer.main.get_command(app)
     try:
-        code = command.main(
-            args=spread(argv, "--bits") if argv[:1] == ["demo"] else argv, prog_name="fasthash", standalone_mode=False
-        )
+        if argv[:1] == ["demo"]:
+            argv = spread(argv, "--bits")
+        elif argv[:1] == ["compare"]:
+            argv = compare.spread_words(argv)
+        code = command.main(args=argv, prog_name="fasthash", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt as stop:

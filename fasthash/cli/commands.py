@@ -62,7 +62,7 @@ def _number(value: Any) -> Any:
 
 @app.command(epilog="Example: fasthash train dcmh emoji --bits 64 --set epochs=60")
 def train(
-    method: Annotated[str, typer.Argument(help="djsrh, dcmh; `fasthash methods` tells more.")],
+    method: Annotated[str, typer.Argument(help="A method; `fasthash methods` names them.")],
     data: Annotated[str, typer.Argument(help="A data set; `fasthash data list` names them.")],
     bits: Annotated[int, typer.Option(help="Code length in bits.")] = 64,
     set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the method; repeatable.")] = None,
@@ -73,9 +73,14 @@ def train(
     eval_every: Annotated[int | None, typer.Option(help="Epochs between evaluations; default a tenth.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="Lightning Fabric's, such as 32-true or bf16-mixed.")] = "32-true",
+    accumulate: Annotated[int, typer.Option(help="Parts of a batch in the networks at once; the same loss.")] = 1,
+    compile_: Annotated[bool, typer.Option("--compile", help="Networks through torch.compile.")] = False,
     json_: JSON = False,
 ) -> None:
-    """Train a method; write model, scores, history and TensorBoard log to a folder."""
+    """Train a method; write model, scores, history and TensorBoard log to a folder.
+
+    On several GPUs or machines start it with torchrun: torchrun --nproc-per-node 4 -m fasthash train ...
+    """
     from fasthash import methods
     from fasthash.data import load
     from fasthash.training import train as train_method
@@ -86,7 +91,7 @@ def train(
     dataset = load(data, progress=not json_, **data_options(data, data_set))
     run = train_method(
         method, dataset, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
-        precision=precision, progress=not json_, **options,
+        precision=precision, accumulate=accumulate, compile=compile_, progress=not json_, **options,
     )  # fmt: skip
     result = {"run": str(folder), "method": method, "data": data, "seconds": round(run.seconds, 2)}
     result["scores"] = None if run.scores is None else run.scores.to_dict()

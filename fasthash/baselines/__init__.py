@@ -1,0 +1,7 @@
+"""What a learned code is compared with: closed forms and real-valued references. NumPy alone, float64."""
+
+from fasthash.baselines.cca import CCA, LinearHash
+from fasthash.baselines.ranking import RealScores, rank_by_cosine
+from fasthash.baselines.ridge import LabelRegression, RidgeLabels
+
+__all__ = ["CCA", "LabelRegression", "LinearHash", "RealScores", "RidgeLabels", "rank_by_cosine"]

@@ -1,0 +1,94 @@
+"""``name[option=value,...]``: how a comparison names a method or a data set, in a plan and on a command line.
+
+A part without an equals sign belongs to the value before it: ``dcmh[text_hidden=1024,512,epochs=60]`` has two hidden
+layers. ``none`` is no value.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from fasthash import methods
+
+_ITEM = re.compile(r"\s*([^\[\]\s,=]+)\s*(?:\[([^\[\]]*)\])?\s*")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A name and its options as they were written."""
+
+    name: str
+    options: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        """The shortest writing of it."""
+        inner = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}[{inner}]" if inner else self.name
+
+
+def parse_item(text: str, what: str) -> Item:
+    """ValueError, starting with ``what``, unless text reads ``name`` or ``name[option=value,...]``."""
+    match = _ITEM.fullmatch(text)
+    if not match:
+        raise ValueError(f"{what} must read name or name[option=value,...], got {text!r}")
+    name, inner = match[1], match[2]
+    options: dict[str, str] = {}
+    key = ""
+    for part in inner.split(",") if inner else []:
+        left, equals, right = part.partition("=")
+        if equals:
+            key = left.strip().replace("-", "_")
+            if not key or key in options:
+                raise ValueError(
+                    f"{what} {text!r}: " + (f"option {key} is given twice" if key else "an option lacks its name")
+                )
+            options[key] = right.strip()
+        elif key and part.strip():
+            options[key] += "," + part.strip()
+        else:
+            raise ValueError(f"{what} {text!r}: expected option=value, got {part!r}")
+    return Item(name, options)
+
+
+def method_options(item: Item) -> dict[str, Any]:
+    """The options in the form that `methods.resolve_options` takes; unknown names pass, it refuses them itself."""
+    fields = methods.get(item.name).options_type.model_fields
+    values: dict[str, Any] = {}
+    for key, text in item.options.items():
+        if text.lower() == "none":
+            values[key] = None
+        elif key in fields and _takes_several(fields[key].annotation):
+            values[key] = [part for part in text.split(",") if part]
+        else:
+            values[key] = text
+    return values
+
+
+def numbers(item: Item) -> dict[str, Any]:
+    """The options with numbers where they read as numbers: what data sets and baselines take."""
+    return {key: _number(text) for key, text in item.options.items()}
+
+
+def _number(text: str) -> Any:
+    if text.lower() == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _takes_several(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (tuple, list):
+        return True
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        return any(_takes_several(part) for part in typing.get_args(annotation))
+    return False

@@ -1,0 +1,201 @@
+"""What a comparison leaves: compare.json with every cell, compare.md, the page, the pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import fasthash
+from fasthash import report
+from fasthash._files import replace_file
+from fasthash.compare.plan import MEASURES, TREE_MEASURES, Row
+from fasthash.compare.summary import BOLD_RULE, Outcome, best_row
+from fasthash.evaluation import DIRECTIONS
+from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Part, Value
+
+if TYPE_CHECKING:
+    from fasthash.compare.run import Compared, DataFacts
+
+MIB = 1 << 20
+PROTOCOL = (
+    "queries against the database by Hamming distance, each row encoded by its own modality alone; relevant is what "
+    "shares a label of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in "
+    "training; mean ± sample standard deviation over the seeds"
+)
+
+
+def write(compared: Compared, shown: Comparison, out: Path, page: Path | None) -> list[Path]:
+    """Write all files; returns their paths."""
+    text = json.dumps(_record(compared, shown.provenance), indent=1, ensure_ascii=False) + "\n"
+    replace_file(out / "compare.json", lambda path: path.write_text(text, encoding="utf-8"))
+    written = [out / "compare.json", report.write_comparison(shown, out / "index.html")]
+    markdown = report.comparison_markdown(shown)
+    for folder in dict.fromkeys([out, *([page] if page else [])]):
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / "compare.md"
+        replace_file(target, lambda path: path.write_text(markdown, encoding="utf-8"))
+        written += [target, *report.write_pictures(shown, folder)]
+    return written
+
+
+def _record(compared: Compared, provenance: Any) -> dict[str, Any]:
+    """Everything as one JSON value: each cell once, means and spreads, targets."""
+    cells = []
+    for data, row, cell in compared.cells:
+        answer = {"error": None, "result": None} | compared.answers[cell.folder]
+        named = {"data_label": data, "row": row, "folder": f"cells/{cell.folder}"}
+        cells.append(named | cell.to_dict() | answer)
+    return {
+        "format": "fasthash.compare",
+        "version": 1,
+        "plan": compared.plan.model_dump(mode="json"),
+        "provenance": dict(provenance),
+        "summary": _summary(compared),
+        "targets": [outcome.to_dict() for outcome in compared.outcomes],
+        "cells": cells,
+    }
+
+
+def _summary(compared: Compared) -> list[dict[str, Any]]:
+    found = []
+    plan = compared.plan
+    for data in compared.data:
+        for row in plan.rows_of(data):
+            for bits in plan.bits_of(row):
+                for measure in MEASURES:
+                    for direction in DIRECTIONS:
+                        series = compared.results.series(data, row.label, bits, measure, direction)
+                        if series is not None:
+                            key = {"data": data, "row": row.label, "bits": bits, "measure": measure}
+                            values = {"mean": series.mean, "spread": series.spread, "seeds": len(series.values)}
+                            found.append(key | {"direction": direction} | values)
+    return found
+
+
+def comparison(compared: Compared, command: str, jobs: int, threads: int) -> Comparison:
+    """What the page and the tables show."""
+    plan = compared.plan
+    done = [answer["result"] for answer in compared.answers.values() if answer["state"] == "done"]
+    met = [outcome.met for outcome in compared.outcomes]
+    facts: list[tuple[str, Any]] = [
+        ("data sets", len(compared.data)),
+        ("rows", len(plan.rows)),
+        ("bits", ", ".join(map(str, sorted({b for row in plan.rows for b in plan.bits_of(row)})))),
+        ("seeds", len(plan.seeds)),
+        ("runs", f"{len(done):,}"),
+    ]
+    facts += [("targets met", f"{met.count(True)} of {len(met)}")] if met else []
+    data = [_data_part(compared, facts_) for facts_ in compared.data.values()]
+    goals = [_goal(outcome) for outcome in compared.outcomes]
+    provenance = _provenance(compared, command, jobs, threads, sum(result["seconds"] for result in done))
+    return Comparison(
+        title=plan.title, lead=plan.lead, facts=facts, data=data, rule=BOLD_RULE, goals=goals,
+        failures=compared.failures, provenance=provenance,
+    )  # fmt: skip
+
+
+def _data_part(compared: Compared, facts: DataFacts) -> DataPart:
+    tables = compared.plan.tables_of(facts.label)
+    parts = []
+    for title, rows in tables:
+        measures = [m for m in MEASURES if facts.tree or m not in TREE_MEASURES]
+        grids = [_grid(compared, facts, rows, measure) for measure in measures]
+        grids = [grid for grid in grids if any(row.values for row in grid.rows)]
+        name = re.sub(r"\W+", "_", f"compare_{facts.label}_{title if len(tables) > 1 else ''}").strip("_").lower()
+        if grids:
+            parts.append(Part(title if len(tables) > 1 else "", grids, name))
+    about = (
+        f"{facts.queries:,} queries, {facts.database:,} items in the database, {facts.train:,} training pairs; "
+        f"{facts.classes}; image features {facts.widths[0]}, text features {facts.widths[1]} wide."
+    )
+    return DataPart(facts.label, about, parts)
+
+
+def _grid(compared: Compared, facts: DataFacts, rows: list[Row], measure: str) -> Grid:
+    plan, results, data = compared.plan, compared.results, facts.label
+    bits = sorted({b for row in rows for b in plan.bits_of(row)})
+    values: dict[str, dict[tuple[int, str], Value]] = {row.label: {} for row in rows}
+    for b in bits:
+        for direction in DIRECTIONS:
+            found = [
+                results.series(data, row.label, b, measure, direction) if b in plan.bits_of(row) else None
+                for row in rows
+            ]
+            codes = [None if results.is_real(data, row.label) else one for row, one in zip(rows, found, strict=True)]
+            ahead = best_row(codes)
+            for place, (row, one) in enumerate(zip(rows, found, strict=True)):
+                if one is not None:
+                    values[row.label][b, direction] = Value(one.mean, one.spread, place == ahead)
+    if measure == next(iter(MEASURES)):
+        return Grid(MEASURES[measure], bits, [_grid_row(compared, data, row, values[row.label]) for row in rows])
+    # time, memory and failures are told once
+    others = [_grid_row(compared, data, row, values[row.label]) for row in rows if values[row.label]]
+    return Grid(MEASURES[measure], bits, [replace(row, seconds=None, megabytes=None, note="") for row in others])
+
+
+def _grid_row(compared: Compared, data: str, row: Row, values: dict[tuple[int, str], Value]) -> GridRow:
+    runs = compared.results.runs(data, row.label)
+    seconds = statistics.median(run["seconds"] for run in runs) if runs else None
+    peaks = [run["peak_bytes"] for run in runs if run["peak_bytes"]]
+    notes = [row.note] if row.note else []
+    answers = [compared.answers[c.folder] for d, r, c in compared.cells if (d, r) == (data, row.label)]
+    failed = sum(answer["state"] == "failed" for answer in answers)
+    notes += [f"{failed} of {len(answers)} runs failed"] if failed else []
+    collapsed = sum(run["collapsed"] for run in runs)
+    notes += [f"codes collapsed in {collapsed} of {len(runs)} runs"] if collapsed else []
+    real = compared.results.is_real(data, row.label)
+    notes += ["real values, no code"] if real else []
+    reference = real or row.item.name == "random"
+    memory = max(peaks) / MIB if peaks else None
+    return GridRow(row.label, values, seconds, memory, "; ".join(notes), reference)
+
+
+def _goal(outcome: Outcome) -> Goal:
+    reached = "–" if outcome.reached is None else f"{outcome.reached:.3f}"
+    if outcome.relative and outcome.reached is not None:
+        reached = f"{'ahead' if outcome.reached >= 0 else 'behind'} by {abs(outcome.reached):.3f}"
+    if outcome.margin is None:
+        margin = "not measured"
+    else:
+        margin = f"{'met' if outcome.met else 'missed'} by {abs(outcome.margin):.3f}"
+    return Goal(outcome.data, outcome.what, outcome.wanted, reached, margin, outcome.seeds, outcome.met)
+
+
+def _provenance(compared: Compared, command: str, jobs: int, threads: int, seconds: float) -> dict[str, str]:
+    spent = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} s"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
+    return {
+        "command": command,
+        "machine": f"{_cpu_name()}, {cores} cores{device}; {_number(jobs, 'process', 'processes')} of "
+        f"{_number(threads, 'thread', 'threads')}",
+        "versions": f"fasthash {fasthash.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
+        f"Python {platform.python_version()}",
+        "data": ", ".join(f"{facts.text} (checksum {facts.checksum})" for facts in compared.data.values()),
+        "seeds": ", ".join(map(str, compared.plan.seeds)),
+        "protocol": PROTOCOL,
+        "training": f"{spent} in all; times are those of a shared machine, peak memory is that of a run's process",
+    }
+
+
+def _number(n: int, one: str, several: str) -> str:
+    return f"{n} {one if n == 1 else several}"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,87 @@
+"""What learned codes are compared with, as rows of a comparison: floors, closed forms, real-valued references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fasthash import evaluation
+from fasthash.baselines import CCA, RidgeLabels, rank_by_cosine
+from fasthash.data import PairedDataset
+from fasthash.evaluation import Codes
+
+Values = dict[str, dict[str, float]]  # measure -> direction -> value
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A row that is fitted at once, without the trainer.
+
+    ``codes`` makes packed codes from (data, bits, seed, options); a peer of real values has ``values`` instead, which
+    makes the measures themselves, and no code length.
+    """
+
+    name: str
+    source: str
+    needs_labels: bool
+    options: dict[str, float]
+    seeded: bool  # whether another seed gives another result
+    codes: Callable[[PairedDataset, int, int, dict[str, Any]], Codes] | None = None
+    values: Callable[[PairedDataset, dict[str, Any]], Values] | None = None
+
+    def check(self, data: PairedDataset, bits: tuple[int, ...], options: dict[str, Any]) -> None:
+        """ValueError when it cannot run on the data."""
+        for key in options:
+            if key not in self.options:
+                raise ValueError(f"{self.name}: unknown option {key!r}; known: {', '.join(self.options) or 'none'}")
+        data.require(labels=True, op=self.name)
+        if self.name == "cca":
+            CCA(**(self.options | options))
+            CCA.check(data.image.shape[1], data.text.shape[1], max(bits))
+        if self.name == "ridge":
+            RidgeLabels(**(self.options | options))
+
+
+def _random(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) -> Codes:
+    return evaluation.random_codes(data, bits, seed)
+
+
+def _cca(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) -> Codes:
+    rows = data.split.train
+    fitted = CCA(**options).fit(data.image[rows], data.text[rows], bits)
+    query, database = data.split.query, data.split.database
+    image, text = fitted.encode_image, fitted.encode_text
+    parts = (image(data.image[query]), text(data.text[query]), image(data.image[database]), text(data.text[database]))
+    return Codes(bits, *parts)
+
+
+def _ridge(data: PairedDataset, options: dict[str, Any]) -> Values:
+    assert data.labels is not None
+    rows, query, database = data.split.train, data.split.query, data.split.database
+    image = RidgeLabels(**options).fit(data.image[rows], data.labels[rows])(data.image)
+    text = RidgeLabels(**options).fit(data.text[rows], data.labels[rows])(data.text)
+    found: Values = {"map_all": {}, "map_at_50": {}}
+    for direction, (asks, answers) in zip(evaluation.DIRECTIONS, ((image, text), (text, image)), strict=True):
+        k = min(50, len(database))
+        real = rank_by_cosine(asks[query], answers[database], data.labels[query], data.labels[database], k=k)
+        found["map_all"][direction] = float(real.map_all.mean())
+        found["map_at_50"][direction] = float(real.map_at_k.mean())
+    return found
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("random", "codes that know nothing", False, {}, True, codes=_random),
+        Peer("cca", "sign of canonical correlations, closed form", False, {"ridge": 0.3}, False, codes=_cca),
+        Peer(
+            "ridge",
+            "ridge regression of the labels, cosine of real-valued scores: no code",
+            True,
+            {"ridge": 0.3},
+            False,
+            values=_ridge,
+        ),
+    )
+}

@@ -1,0 +1,197 @@
+"""What a comparison measures: data sets, rows of the table, code lengths, seeds, and what must hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fasthash import methods
+from fasthash.codes import MAX_BITS
+from fasthash.compare.items import Item, parse_item
+from fasthash.compare.peers import PEERS
+from fasthash.data import names as data_names
+from fasthash.evaluation import DIRECTIONS
+
+MEASURES = {
+    "map_all": "mAP over the whole database",
+    "map_at_50": "mAP of the first 50",
+    "ndcg": "nDCG over the whole database, graded by the common layers of the label tree",
+    "map_all_any": "mAP over the whole database, relevant what shares the coarsest class",
+}
+TREE_MEASURES = ("ndcg", "map_all_any")  # of data with a label tree alone
+
+Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Row(_Part):
+    """A method with its options, as one line of the tables."""
+
+    method: str  # name or name[option=value,...]
+    name: str = ""  # what the tables call it; default: ``method`` as it is written
+    data: tuple[str, ...] | None = None  # the data sets it runs on; None: all
+    bits: tuple[Bits, ...] | None = None  # None: those of the plan
+    note: str = ""
+
+    @property
+    def item(self) -> Item:
+        return parse_item(self.method, "compare: a method")
+
+    @property
+    def label(self) -> str:
+        return self.name or self.item.text
+
+
+class Table(_Part):
+    """Some rows side by side; bold marks the best among them."""
+
+    title: str
+    rows: tuple[str, ...] | None = None  # labels; None: all
+    data: tuple[str, ...] | None = None
+
+
+class Target(_Part):
+    """What must hold: a row reaches ``at_least``, or it is better than the row ``over`` by ``by`` or more.
+
+    Both compare means over the seeds; a ``by`` below 0 lets the row stay behind by that much.
+    """
+
+    data: str
+    row: str
+    at_least: float | None = None
+    over: str | None = None
+    by: float = 0.0
+    bits: tuple[Bits, ...] | None = None  # None: every length of the row
+    directions: tuple[str, ...] = DIRECTIONS
+    measure: str = "map_all"
+
+    @model_validator(mode="after")
+    def _check(self) -> Target:
+        if (self.at_least is None) == (self.over is None):
+            raise ValueError("a target needs either at_least or over")
+        if self.measure not in MEASURES:
+            raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {self.measure!r}")
+        if not self.directions or not set(self.directions) <= set(DIRECTIONS):
+            raise ValueError(f"directions must be some of {', '.join(DIRECTIONS)}, got {self.directions!r}")
+        return self
+
+
+class Plan(_Part):
+    """A whole comparison; see benchmarks/compare.json for one in use."""
+
+    data: tuple[str, ...] = Field(min_length=1)  # name or name[option=value,...] each
+    rows: tuple[Row, ...] = Field(min_length=1)
+    bits: tuple[Bits, ...] = Field((16, 32, 64), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
+    tables: tuple[Table, ...] = ()  # none: one table of all rows
+    targets: tuple[Target, ...] = ()
+    title: str = "Methods compared"
+    lead: str = ""
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _short_rows(cls, rows: Any) -> Any:
+        return (
+            [{"method": row} if isinstance(row, str) else row for row in rows]
+            if isinstance(rows, (list, tuple))
+            else rows
+        )
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_of_seeds(cls, seeds: Any) -> Any:
+        return tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+
+    @classmethod
+    def make(cls, source: str = "compare", **values: Any) -> Plan:
+        """A plan from plain values; ValueError in one line that starts with ``source``."""
+        try:
+            plan = cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            said = first["msg"].removeprefix("Value error, ")
+            got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+            raise ValueError(f"{source}: {where + ': ' if where else ''}{said}{got}") from None
+        _check_names(plan, source)
+        return plan
+
+    @classmethod
+    def read(cls, path: str | Path) -> Plan:
+        """A plan from a JSON file."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"compare: no plan at {path}") from None
+        except ValueError as error:
+            raise ValueError(f"compare: {path} is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"compare: {path} must hold one JSON object, got {type(values).__name__}")
+        return cls.make(str(path), **values)
+
+    def data_items(self) -> dict[str, Item]:
+        """Label -> data set. A label is the name alone where no other entry has it."""
+        items = [parse_item(text, "compare: a data set") for text in self.data]
+        counts = [sum(other.name == item.name for other in items) for item in items]
+        return {item.name if n == 1 else item.text: item for n, item in zip(counts, items, strict=True)}
+
+    def rows_of(self, data: str) -> list[Row]:
+        """The rows that run on a data set, by its label."""
+        return [row for row in self.rows if row.data is None or data in row.data]
+
+    def bits_of(self, row: Row) -> tuple[int, ...]:
+        """Its code lengths, ascending."""
+        return tuple(sorted(set(row.bits or self.bits)))
+
+    def tables_of(self, data: str) -> list[tuple[str, list[Row]]]:
+        """(title, rows) of the tables of a data set; tables without a row are left out."""
+        rows = self.rows_of(data)
+        tables = self.tables or (Table(title=""),)
+        chosen = [
+            (t.title, [r for r in rows if t.rows is None or r.label in t.rows])
+            for t in tables
+            if t.data is None or data in t.data
+        ]
+        return [(title, found) for title, found in chosen if found]
+
+
+def _check_names(plan: Plan, source: str) -> None:
+    """ValueError unless every name in the plan stands for something in it, and for one thing alone."""
+    items = plan.data_items()
+    if len(items) < len(plan.data):
+        raise ValueError(f"{source}: data: each data set may be named once, got {', '.join(plan.data)}")
+    known = data_names()
+    for item in items.values():
+        if item.name not in known:
+            raise ValueError(f"{source}: data must be of {', '.join(known)}, got {item.name!r}")
+    labels = [row.label for row in plan.rows]
+    for row in plan.rows:
+        if row.item.name not in {*methods.names(), *PEERS}:
+            every = ", ".join([*methods.names(), *PEERS])
+            raise ValueError(f"{source}: unknown method {row.item.name!r}; known: {every}")
+        if labels.count(row.label) > 1:
+            raise ValueError(f"{source}: rows: {row.label!r} is there twice; give one of them another name")
+    for table in plan.tables:
+        _check_known(f"{source}: table {table.title!r}: rows", table.rows, labels)
+        _check_known(f"{source}: table {table.title!r}: data", table.data, items)
+    for row in plan.rows:
+        _check_known(f"{source}: row {row.label!r}: data", row.data, items)
+    for target in plan.targets:
+        where = f"{source}: target of {target.row!r} on {target.data!r}"
+        _check_known(f"{where}: data", (target.data,), items)
+        on_data = [row.label for row in plan.rows_of(target.data)]
+        _check_known(f"{where}: row", (target.row, *([target.over] if target.over else [])), on_data)
+
+
+def _check_known(what: str, given: Sequence[str] | None, known: Any) -> None:
+    for name in given or ():
+        if name not in known:
+            raise ValueError(f"{what} must be of {', '.join(known)}; got {name!r}")

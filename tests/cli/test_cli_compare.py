@@ -1,0 +1,117 @@
+"""fasthash compare on the command line: words to a plan, what it prints, exit codes."""
+
+import json
+
+import pytest
+
+from fasthash.cli._run import run
+from fasthash.cli.compare import spread_words
+from fasthash.compare import run as compare_run
+
+DATA = "synthetic[pairs=120,image_width=12,text_width=9]"
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Cells run in this process instead of in workers."""
+    from fasthash.compare import _worker
+
+    def run_cells(cells, folder, report, *, device, **rest):
+        for cell in cells:
+            report(cell, _worker._answer({"cell": cell.to_dict(), "folder": str(folder), "device": device}, {}))
+        return True
+
+    monkeypatch.setattr(compare_run, "run_cells", run_cells)
+
+
+def test_several_values_behind_one_option():
+    words = ["compare", "dcmh", "cca", "--data", "wiki", "emoji", "--bits", "16", "32", "--json", "--out", "x"]
+    assert spread_words(words) == [
+        "compare", "dcmh", "cca", "--data", "wiki", "--data", "emoji", "--bits", "16", "--bits", "32", "--json",
+        "--out", "x",
+    ]  # fmt: skip
+    assert spread_words(["compare", "--bits=16", "dcmh"]) == ["compare", "--bits=16", "dcmh"]
+
+
+def test_prints_tables_and_where_the_page_is(in_process, tmp_path, capsys):
+    arguments = ["compare", "random", "cca", "ridge", "--data", DATA, "--bits", "4", "8", "--seeds", "2"]
+    assert run([*arguments, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "synthetic: mAP over the whole database" in shown
+    assert "8 t2i" in shown
+    assert "±" in shown
+    assert "random, 8 bits, seed 1, on synthetic: i2t " in shown
+    assert str(tmp_path / "index.html") in shown
+    assert run([*arguments, "--out", str(tmp_path)]) == 0
+    assert "7 of 7 cells are there already" in capsys.readouterr().out
+
+
+def test_json(in_process, tmp_path, capsys):
+    arguments = ["compare", "random", "--data", DATA, "--bits", "8", "--seeds", "3", "5", "--out", str(tmp_path)]
+    assert run([*arguments, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["format"] == "fasthash.compare"
+    assert [cell["seed"] for cell in value["cells"]] == [3, 5]
+    assert value["plan"]["seeds"] == [3, 5]
+    assert str(tmp_path / "compare.md") in value["files"]
+
+
+def test_a_plan_with_targets(in_process, tmp_path, capsys):
+    plan = tmp_path / "plan.json"
+    targets = [
+        {"data": "synthetic", "row": "cca", "over": "random"},
+        {"data": "synthetic", "row": "cca", "at_least": 1},
+    ]
+    plan.write_text(
+        json.dumps({"rows": ["cca", "random"], "data": [DATA], "bits": [8], "seeds": 2, "targets": targets})
+    )
+    assert run(["compare", "--plan", str(plan), "--out", str(tmp_path / "out"), "--page", str(tmp_path / "page")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "met by 0." in shown
+    assert "missed by 0." in shown
+    assert "missed by 0." in (tmp_path / "page" / "compare.md").read_text()
+
+
+def test_a_failed_cell_is_exit_code_1(in_process, tmp_path, capsys):
+    wild = "two_tower[epochs=2,text_hidden=8,image_hidden=8,batch_size=32,lr_first=1e30]"
+    arguments = ["compare", wild, "random", "--data", DATA, "--bits", "8", "--seeds", "1", "--out", str(tmp_path)]
+    assert run(arguments) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the loss is not finite" in shown
+    assert (tmp_path / "compare.md").exists(), "the others are told"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare"], "compare: name at least one method, or a plan (--plan)"),
+        (["compare", "dcmh"], "compare: name at least one data set (--data)"),
+        (["compare", "dcmhh", "--data", DATA], "unknown method 'dcmhh'; known: "),
+        (["compare", "dcmh[betta=1]", "--data", DATA], "dcmh: unknown option 'betta'"),
+        (["compare", "dcmh[betta]", "--data", DATA], "expected option=value, got 'betta'"),
+        (["compare", "dcmh", "--data", "nowhere"], "got 'nowhere'"),
+        (["compare", "dcmh", "--data", "synthetic[kind=unlabelled]"], "compare: needs labels, synthetic has none"),
+        (["compare", "hichnet", "--data", "synthetic[kind=multilabel]"], "hichnet: needs a label tree"),
+        (["compare", "dcmh", "--data", DATA, "--bits", "0"], "bits.0: Input should be greater than or equal to 1"),
+        (["compare", "dcmh", "--data", DATA, "--bits", "many"], "'--bits'"),
+        (["compare", "dcmh", "--data", DATA, "--seeds", "0"], "seeds: Tuple should have at least 1 item"),
+        (["compare", "dcmh", "--data", DATA, "--jobs", "0"], "compare: jobs must be a whole number"),
+        (["compare", "--plan", "nowhere.json"], "compare: no plan at nowhere.json"),
+        (["compare", "dcmh", "--plan", "x.json"], "compare: --plan takes the place of METHOD"),
+        (["compare", "--plan", "x.json", "--bits", "8"], "compare: --plan takes the place of --bits"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_help_has_an_example(capsys):
+    assert run(["compare", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Example: fasthash compare" in shown
+    assert "[beta=0.5]" in shown

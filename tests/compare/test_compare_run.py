@@ -1,0 +1,192 @@
+"""A comparison from plan to files: what is measured, used again, refused; a failing cell does not stop the others."""
+
+import json
+
+import numpy as np
+import pytest
+from compare_cases import DATA, DJSRH, TOWERS
+
+from fasthash import data, evaluation, metrics
+from fasthash.baselines import CCA, RidgeLabels, rank_by_cosine
+from fasthash.compare import run_compare
+from fasthash.training import train
+
+OPTIONS = {"pairs": 120, "image_width": 12, "text_width": 9}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return data.load("synthetic", **OPTIONS)
+
+
+def cells(folder):
+    return json.loads((folder / "compare.json").read_text())["cells"]
+
+
+def test_a_cell_is_what_the_trainer_gives(make_plan, in_process, tmp_path, small):
+    compared = run_compare(make_plan(), tmp_path, progress=False)
+    run = train("djsrh", small, bits=8, seed=1, progress=False, epochs=2, text_hidden=[8], batch_size=32)
+    (mine,) = [c for c in cells(tmp_path) if c["row"] == "djsrh" and c["seed"] == 1]
+    scores = mine["result"]["scores"]
+    assert scores["map_all"] == {"i2t": run.scores.i2t, "t2i": run.scores.t2i}
+    assert scores["map_at_50"]["i2t"] == run.scores.scores["map_at_50"]["i2t"].value
+    assert mine["result"]["seconds"] > 0
+    assert mine["result"]["peak_bytes"] > 2**20
+    assert mine["error"] is None
+    assert not mine["result"]["collapsed"]
+    assert len(in_process) == 4
+    assert not compared.failures
+
+
+def test_graded_measures_follow_the_tree(make_plan, in_process, tmp_path, small):
+    run_compare(make_plan(rows=["random"]), tmp_path, progress=False)
+    codes = evaluation.random_codes(small, 8, 0)
+    (mine,) = [c for c in cells(tmp_path) if c["seed"] == 0]
+    query, database = (
+        [layer.ids[rows] for layer in small.tree.layers] for rows in (small.split.query, small.split.database)
+    )
+    for direction, found in mine["result"]["scores"]["ndcg"].items():
+        assert found == metrics.ndcg(*codes.pair(direction), query, database, bits=8).value
+    coarse = [labels[0] for labels in (query, database)]
+    for direction, found in mine["result"]["scores"]["map_all_any"].items():
+        assert found == metrics.evaluate(*codes.pair(direction), *coarse, bits=8).value
+
+
+def test_peers(make_plan, in_process, tmp_path, small):
+    run_compare(make_plan(rows=["cca[ridge=0.1]", "ridge"], bits=[4, 8]), tmp_path, progress=False)
+    found = {(c["row"], c["bits"]): c["result"]["scores"]["map_all"] for c in cells(tmp_path)}
+    assert set(found) == {("cca[ridge=0.1]", 4), ("cca[ridge=0.1]", 8), ("ridge", None)}, "no seed changes them"
+    rows = small.split.train
+    fitted = CCA(0.1).fit(small.image[rows], small.text[rows], 8)
+    codes = fitted.encode_image(small.image), fitted.encode_text(small.text)
+    query, database = small.split.query, small.split.database
+    labels = small.labels[query], small.labels[database]
+    for direction, (asks, answers) in {"i2t": codes, "t2i": codes[::-1]}.items():
+        wanted = metrics.evaluate(asks[query], answers[database], *labels, bits=8).value
+        assert found["cca[ridge=0.1]", 8][direction] == wanted
+    image, text = (RidgeLabels().fit(x[rows], small.labels[rows])(x) for x in (small.image, small.text))
+    real = rank_by_cosine(image[query], text[database], *labels)
+    assert found["ridge", None]["i2t"] == real.map_all.mean()
+
+
+def test_finished_cells_are_used_again(make_plan, in_process, tmp_path):
+    first = run_compare(make_plan(), tmp_path, progress=False)
+    before = cells(tmp_path)
+    in_process.clear()
+    again = run_compare(make_plan(), tmp_path, progress=False)
+    assert in_process == []
+    assert (first.reused, again.reused) == (0, 4)
+    assert cells(tmp_path) == before
+    more = run_compare(make_plan(seeds=3), tmp_path, progress=False)
+    assert [cell.seed for cell in in_process] == [2, 2]
+    assert more.reused == 4
+
+
+def test_another_option_is_another_folder(make_plan, in_process, tmp_path):
+    run_compare(make_plan(rows=[DJSRH]), tmp_path, progress=False)
+    in_process.clear()
+    run_compare(make_plan(rows=[DJSRH.replace("epochs=2", "epochs=3")]), tmp_path, progress=False)
+    assert len(in_process) == 2
+    run_compare(make_plan(rows=[DJSRH], data=["synthetic[pairs=130]"]), tmp_path, progress=False)
+    assert len(in_process) == 4
+    assert len(list((tmp_path / "cells").iterdir())) == 6
+
+
+def test_an_option_that_says_the_same_is_the_same_cell(make_plan, in_process, tmp_path):
+    rows = [DJSRH, {"method": DJSRH.replace("]", ",mu=1.5]"), "name": "mu is 1.5 anyway"}]
+    run_compare(make_plan(rows=rows), tmp_path, progress=False)
+    assert len(in_process) == 2
+    assert len(cells(tmp_path)) == 4, "both rows have it"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cell": 1, "result": {}}'])
+def test_a_damaged_cell_is_run_again(make_plan, in_process, tmp_path, text):
+    run_compare(make_plan(), tmp_path, progress=False)
+    before = cells(tmp_path)
+    place = tmp_path / before[0]["folder"] / "cell.json"
+    place.write_text(text)
+    in_process.clear()
+    run_compare(make_plan(), tmp_path, progress=False)
+    assert len(in_process) == 1
+    assert cells(tmp_path)[0]["result"]["scores"] == before[0]["result"]["scores"]
+
+
+def test_a_failing_cell_leaves_the_others(make_plan, in_process, tmp_path):
+    wild = TOWERS.replace("]", ",lr_first=1e30]")
+    rows = [{"method": wild, "name": "wild"}, "random"]
+    said = []
+    compared = run_compare(make_plan(rows=rows, bits=[8, 16]), tmp_path, progress=False, say=said.append)
+    assert len(compared.failures) == 4
+    name, why = compared.failures[0]
+    assert name == "wild, 8 bits, seed 0, on synthetic"
+    assert why.startswith("two_tower: the loss is not finite ")
+    assert sum("failed: two_tower: the loss is not finite" in line for line in said) == 4
+    page, table = (tmp_path / "index.html").read_text(), (tmp_path / "compare.md").read_text()
+    assert "4 of 4 runs failed" in table
+    assert "| random |" in table
+    assert "wild, 8 bits, seed 0, on synthetic" in page
+    record = json.loads((tmp_path / "compare.json").read_text())
+    assert [c["state"] for c in record["cells"]] == ["failed"] * 4 + ["done"] * 4
+    in_process.clear()
+    run_compare(make_plan(rows=rows, bits=[8, 16]), tmp_path, progress=False)
+    assert len(in_process) == 4, "what failed is tried again"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": ["djsrh[betta=1]"]}, "djsrh: unknown option 'betta'"),
+        ({"rows": ["djsrh[beta=1.5]"]}, "djsrh: option beta"),
+        ({"rows": ["cca[beta=1]"]}, "cca: unknown option 'beta'; known: ridge"),
+        ({"rows": ["cca[ridge=0]"]}, "cca: ridge must be a finite number above 0, got 0"),
+        ({"rows": ["cca"], "bits": [16]}, "cca: bits must be at most 9"),
+        ({"rows": ["djsrh"], "data": ["synthetic[colour=red]"]}, "synthetic has the options"),
+        ({"rows": ["djsrh"], "data": ["synthetic[kind=unlabelled]"]}, "compare: needs labels, synthetic has none"),
+        ({"rows": ["hichnet"], "data": ["synthetic[kind=multilabel]"]}, "hichnet: needs a label tree"),
+        ({"rows": [{"method": "djsrh", "data": []}]}, "no row of the plan runs on any of its data sets"),
+    ],
+)
+def test_what_cannot_run_is_told_before_anything_is_trained(make_plan, in_process, tmp_path, change, message):
+    with pytest.raises(ValueError) as error:
+        run_compare(make_plan(**change), tmp_path / "out", progress=False)
+    assert message in str(error.value)
+    assert in_process == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [{"jobs": 0}, {"threads": 0}, {"jobs": 2.5}])
+def test_bad_numbers_of_processes(make_plan, tmp_path, change):
+    with pytest.raises((ValueError, TypeError), match="compare: (jobs|threads) must be a whole number"):
+        run_compare(make_plan(), tmp_path / "out", progress=False, **change)
+
+
+def test_out_must_be_a_folder(make_plan, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="must be a folder, got a file"):
+        run_compare(make_plan(), tmp_path / "file", progress=False)
+
+
+def test_the_page_folder_gets_table_and_pictures(make_plan, in_process, tmp_path):
+    compared = run_compare(make_plan(), tmp_path / "out", page=tmp_path / "results" / "here", progress=False)
+    names = {path.name for path in (tmp_path / "results" / "here").iterdir()}
+    assert names == {"compare.md", "compare_synthetic.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cells", "compare.json", "compare.md", "compare_synthetic.png", "index.html",
+    }  # fmt: skip
+    assert all(path.exists() for path in compared.files)
+
+
+def test_summary_and_table_agree_with_the_cells(make_plan, in_process, tmp_path):
+    targets = [{"data": "synthetic", "row": "djsrh", "over": "random"}]
+    run_compare(make_plan(seeds=3, targets=targets), tmp_path, progress=False)
+    record = json.loads((tmp_path / "compare.json").read_text())
+    values = [c["result"]["scores"]["map_all"]["t2i"] for c in record["cells"] if c["row"] == "djsrh"]
+    key = {"data": "synthetic", "row": "djsrh", "bits": 8, "measure": "map_all", "direction": "t2i"}
+    (line,) = [s for s in record["summary"] if key.items() <= s.items()]
+    assert line["mean"] == pytest.approx(np.mean(values))
+    assert line["spread"] == pytest.approx(np.std(values, ddof=1))
+    assert f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" in (tmp_path / "compare.md").read_text()
+    floor = [c["result"]["scores"]["map_all"]["t2i"] for c in record["cells"] if c["row"] == "random"]
+    (goal,) = [t for t in record["targets"] if "t2i" in t["what"]]
+    assert goal["reached"] == pytest.approx(np.mean(np.subtract(values, floor)))
+    assert record["plan"]["data"] == [DATA]
