@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from goals import Goal
 
@@ -22,6 +22,7 @@ class Case:
     check: Callable[[], None] | None = None  # raises unless the contestants agree; run before anything is timed
     goals: tuple[Goal, ...] = ()  # shown beside what was reached; those of contestants that are not there are left out
     rounds: int | None = None  # instead of the report's: for calls that take minutes
+    times: Mapping[str, float] = field(default_factory=dict)  # what is shown is the seconds of a call times this; 1
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ KINDS = {
     "speed": (True, lambda value: f"x{value:.3g}"),  # how many times as fast
     "share": (True, lambda value: f"{100 * value:.0f} %"),  # of the other's speed
     "time": (False, lambda value: f"x{value:.3g} time"),  # that the other takes
+    "of": (False, lambda value: f"{100 * value:.3g} % of it"),  # of the other's time
     "beyond": (False, lambda value: f"{1e3 * value:.3g} ms more"),  # seconds on top of the other's
 }
 
@@ -48,7 +49,7 @@ class Goal:
     def _figure(self, own: float, other: float) -> float:
         if self.kind == "beyond":
             return own - other
-        return own / other if self.kind == "time" else other / own
+        return own / other if self.kind in ("time", "of") else other / own
 
     def verdict(self, value: float) -> str:
         """ "aim reached", "reached" or "missed"; with an aim alone "aim reached" or "aim missed"; with neither ""."""

@@ -47,7 +47,7 @@ def run_cases(report: Report) -> list[Measured]:
 
 def _measured(case: Case, timings: dict[str, Timing]) -> Measured:
     """Without the contestants, so that their data can go."""
-    seconds = {name: list(timing.samples) for name, timing in timings.items()}
+    seconds = {name: [s * case.times.get(name, 1) for s in timing.samples] for name, timing in timings.items()}
     return Measured(case.name, case.baseline, case.work, seconds, {}, case.goals)
 
 

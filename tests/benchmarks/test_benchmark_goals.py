@@ -10,7 +10,13 @@ SECONDS = {"ours": [1.0, 2.0, 4.0], "theirs": [8.0, 8.0, 8.0]}
 
 @pytest.mark.parametrize(
     ("kind", "figures"),
-    [("speed", (4, 3, 6)), ("share", (4, 3, 6)), ("time", (0.25, 0.1875, 0.375)), ("beyond", (-6, -6.5, -5))],
+    [
+        ("speed", (4, 3, 6)),
+        ("share", (4, 3, 6)),
+        ("time", (0.25, 0.1875, 0.375)),
+        ("beyond", (-6, -6.5, -5)),
+        ("of", (0.25, 0.1875, 0.375)),
+    ],
 )
 def test_figures_are_taken_within_rounds(kind, figures):
     assert Goal("ours", "theirs", 1, 2, kind).reached(SECONDS) == pytest.approx(figures)
@@ -32,7 +38,7 @@ def test_verdicts(kind, least, aim, values):
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="Goal: kind must be one of speed, share, time, beyond, got 'faster'"):
+    with pytest.raises(ValueError, match="Goal: kind must be one of speed, share, time, of, beyond, got 'faster'"):
         Goal("ours", "theirs", 1, 2, "faster")
 
 
