@@ -26,8 +26,9 @@ $(VENV)/.installed-%: $(NATIVE) | $(BIN)/python
 demo: $(VENV)/.installed-demo
 	$(BIN)/fasthash demo --out $(OUT)
 
+# A file's tests share what is compiled and made for them, so files go to processes whole.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

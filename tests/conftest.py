@@ -3,6 +3,10 @@
 import os
 
 import pytest
+
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process per core; read when torch is imported
+
 import torch
 
 pytest_plugins = ["cuda_emulation"]
