@@ -77,8 +77,8 @@ class SSAH(LabelGuided):
             _FEATURE_MODE
             | {"epochs": 10, "batch_size": 64, "eta": 0.3, "label_passes": (1,), "lr_label": 1e-3, "lr_decay": 0.8},
         ),
-        # with many classes of which most pairs share none, the label network needs more passes to tell them apart, and
-        # quantisation, a draw to the class's own code, does most of what the pairwise term needs long for
+        # Rows of one label each: a label network without a hidden layer tells the classes apart within a pass or two;
+        # one with it gives most of them the same code for hundreds of steps
         "fashion_products": Preset(
             _SOURCE,
             _FEATURE_MODE
@@ -86,16 +86,26 @@ class SSAH(LabelGuided):
                 "epochs": 5,
                 "batch_size": 64,
                 "width": 256,
+                "label_hidden": (),
                 "eta": 0.5,
-                "label_passes": (3,),
-                "lr_label": 3e-3,
+                "label_passes": (5,),
+                "lr_label": 1e-3,
                 "lr_decay": 0.65,
             },
         ),
         "emoji": Preset(
             _SOURCE,
             _FEATURE_MODE
-            | {"epochs": 20, "batch_size": 32, "eta": 0.5, "label_passes": (4,), "lr_label": 3e-3, "lr_decay": 0.9},
+            | {
+                "epochs": 30,
+                "batch_size": 32,
+                "label_hidden": (),
+                "discriminator_hidden": (128,),
+                "eta": 0.5,
+                "label_passes": (15,),
+                "lr_label": 1e-3,
+                "lr_decay": 0.93,
+            },
         ),
     }
 
