@@ -17,6 +17,7 @@ from torch import Tensor
 from fasthash.distributed import gather_rows
 from fasthash.methods import Batch, Method, Outputs, Phase, TrainData
 from fasthash.methods._word_sgd import WordSGD
+from fasthash.models import WordLinear
 
 Terms = dict[str, Tensor]
 
@@ -42,9 +43,9 @@ class Stepper:
         compile: bool,
     ) -> None:
         self.fabric, self.method, self.data, self.parts = fabric, method, data, accumulate
-        wrapped = fabric.setup_optimizers(*optimizers.values())
-        self.plain = optimizers
-        self.optimizers = dict(zip(optimizers, wrapped if len(optimizers) > 1 else (wrapped,), strict=True))
+        self.optimizers = optimizers
+        # 16-mixed: torch's own scaler, once a step for all optimisers; Fabric would update it after each of them
+        self.scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
         self.encode: Callable[[Batch, str], Outputs] = torch.compile(method.encode) if compile else method.encode
         # a group's own rate, before schedules
         self.rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
@@ -60,7 +61,7 @@ class Stepper:
 
     def settle(self) -> None:
         """Bring up to date what optimisers have put off: before networks are read, always at the same places."""
-        for optimizer in self.plain.values():
+        for optimizer in self.optimizers.values():
             if isinstance(optimizer, WordSGD):
                 optimizer.settle()
 
@@ -75,14 +76,23 @@ class Stepper:
         terms = self._whole(phase, index, local) if self.parts == 1 else self._in_parts(phase, index, local)
         self._average_gradients(phase.optimizers)
         for name in phase.optimizers:
-            optimizer = self.optimizers[name]
-            if phase.clip_norm is not None:
-                plain = self.plain[name]
-                if isinstance(plain, WordSGD):
-                    plain.gather_gradients()
-                self.fabric.clip_gradients(self.method, optimizer, max_norm=phase.clip_norm)
-            optimizer.step()
+            self._descend(self.optimizers[name], phase.clip_norm)
+        if self.scaler is not None:
+            self.scaler.update()
         return {name: term.detach() for name, term in terms.items()}
+
+    def _descend(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        if clip_norm is not None:
+            if isinstance(optimizer, WordSGD):
+                optimizer.gather_gradients()
+            # gradients that are not finite pass: the loss of the next step tells of them, a scaler skips this one
+            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+        if self.scaler is not None:
+            self.scaler.step(optimizer)
+        else:
+            optimizer.step()
 
     def announce(self, phase: Phase, index: Tensor) -> None:
         """Rows int64 [m] of all processes that a coming step will be given."""
@@ -148,6 +158,9 @@ class Stepper:
         mean: Any = self.fabric.all_reduce(flat, reduce_op="mean")
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
+        for layer in self.method.modules():
+            if isinstance(layer, WordLinear):
+                layer.gradient_was_written()
 
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:

@@ -146,6 +146,8 @@ def _fabric(device: str, precision: str) -> Fabric:
         raise ValueError(f"train: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("train: device cuda was asked for, but torch.cuda.is_available() is False")
+    if precision == "16-mixed" and not (device in ("auto", "cuda") and torch.cuda.is_available()):
+        raise ValueError(f"train: precision 16-mixed needs a CUDA device, got device {device}; take bf16-mixed")
     settings: dict[str, Any] = {"accelerator": device, "precision": precision}
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(devices=1, **settings)
@@ -201,6 +203,7 @@ class _Loop:
         self.at = _Position()
         self.history: list[dict[str, Any]] = []
         self.passes: dict[int, Pass] = {}  # by position in the epoch under way
+        self.steps = 0  # of this sitting
         self.seconds = 0.0
         self.saved = 0.0  # when the last checkpoint was written
         if fabric.global_rank > 0:
@@ -246,6 +249,7 @@ class _Loop:
         for index in announced(self._batches(phase), partial(self.stepper.announce, phase)):
             done.add(self.stepper.step(phase, index))
             self.at.step += 1
+            self.steps += 1
             if self.fabric.device.type == "cpu" or self.at.step % GPU_CHECK_STEPS == 0:
                 self._check_finite(done)
             self.seconds = time.monotonic() - started
@@ -261,7 +265,10 @@ class _Loop:
         if phase.group is None or self.at.step:
             return False
         means = [done.mean for done in self.passes.values() if done.group == phase.group]
-        return len(means) >= 2 and means[-1] > means[-2]
+        rising = len(means) >= 2 and means[-1] > means[-2]
+        if self.fabric.world_size > 1:  # one answer for all: a last digit may differ between devices
+            rising = self.fabric.broadcast(rising)
+        return rising
 
     def _check_finite(self, done: Pass) -> None:
         if not np.isfinite(done.total):
@@ -274,14 +281,16 @@ class _Loop:
         """Whether to stop here: every process must say so at the same step."""
         if self.fabric.world_size == 1:
             return stop.requested
-        if self.at.step % STOP_CHECK_STEPS:
+        if self.steps % STOP_CHECK_STEPS:
             return False
         told: Any = self.fabric.all_reduce(torch.tensor(float(stop.requested)), reduce_op="sum")
         return bool(told > 0)
 
     def _batches(self, phase: methods.Phase) -> Iterator[Tensor]:
         """Row indices of the phase's remaining steps: drawn from (seed, epoch, phase) alone, so they can be redrawn."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.at.epoch) * 64 + self.at.phase)
+        high, low = divmod(self.at.phase, 64)
+        seed = (self.seed * 1_000_003 + self.at.epoch) * 64 + low
+        generator = torch.Generator().manual_seed(seed + (high << 58))
         n = len(self.train_data)
         size = min(self.options.batch_size, n)
         if phase.sampler == "shuffle":
@@ -299,8 +308,8 @@ class _Loop:
         self.stepper.settle()
         self.method.end_epoch(self.at.epoch)
         entry: dict[str, Any] = {"epoch": self.at.epoch + 1, **losses(list(self.passes.values()))}
-        last = self.at.epoch + 1 == self.options.epochs
-        due = self.data.labels is not None and ((self.at.epoch + 1) % self.eval_every == 0 or last)
+        last = self.at.epoch + 1 == self.options.epochs  # its scores come with the result
+        due = self.data.labels is not None and (self.at.epoch + 1) % self.eval_every == 0 and not last
         if due and self.fabric.is_global_zero:
             scores = evaluation.evaluate(self._model(), self.data, ("map_all",))
             entry |= {"i2t": scores.i2t, "t2i": scores.t2i}
@@ -310,7 +319,7 @@ class _Loop:
         self.at, self.passes = _Position(self.at.epoch + 1), {}
         bar.epoch_done(entry)
         if self.folder is not None:
-            if self._writes:
+            if self._writes and not last:
                 self.folder.log(self.history)
             if due or last:
                 self._save()
@@ -330,6 +339,7 @@ class _Loop:
             "history": self.history,
             "passes": {position: done.state() for position, done in self.passes.items()},
             "seconds": self.seconds,
+            "scaler": self.stepper.scaler.state_dict() if self.stepper.scaler is not None else {},
         }
         if self._writes:
             self.folder.save_checkpoint(state)
@@ -346,6 +356,8 @@ class _Loop:
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if self.stepper.scaler is not None:
+            self.stepper.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"][self.fabric.global_rank])
         if self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"][self.fabric.global_rank], self.fabric.device)
@@ -374,8 +386,11 @@ class _Loop:
             assert folder is not None
             model.save(folder)
         scores = None if self.data.labels is None else evaluation.evaluate(model, self.data)
+        if scores is not None:
+            self.history[-1] |= {"i2t": scores.i2t, "t2i": scores.t2i}
         if self._writes:
             assert self.folder is not None
+            self.folder.log(self.history)
             self.folder.write_json("scores.json", None if scores is None else scores.to_dict())
             self.folder.drop_checkpoint()
             self.folder.close()

@@ -19,20 +19,17 @@ DataSet = Annotated[
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 
 
-def parse_settings(settings: list[str], flag: str = "--set") -> dict[str, Any]:
-    """``name=value`` pairs as a dictionary; lists as comma-separated values, ``none`` for no value."""
-    options: dict[str, Any] = {}
+def parse_settings(settings: list[str], flag: str = "--set") -> dict[str, str]:
+    """``name=value`` pairs as a dictionary of what was written."""
+    options: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise ValueError(f"{flag}: expected option=value, got {setting!r}")
-        key, text = name.strip().replace("-", "_"), value.strip()
+        key = name.strip().replace("-", "_")
         if key in options:
             raise ValueError(f"{flag}: option {key} is given twice")
-        if key.endswith("_hidden"):
-            options[key] = [part for part in text.split(",") if part]
-        else:
-            options[key] = None if text.lower() == "none" else text
+        options[key] = value.strip()
     return options
 
 
@@ -40,9 +37,10 @@ def data_options(name: str, settings: list[str] | None) -> dict[str, Any]:
     """Options of a data set from ``name=value`` pairs; what reads as a number is one."""
     from fasthash.data import names
 
-    options = parse_settings(settings or [], "--data-set")
+    written = parse_settings(settings or [], "--data-set")
+    options: dict[str, Any] = {}
     known = names()
-    for key, value in options.items():
+    for key, value in written.items():
         if name in known and key not in known[name].options:
             raise ValueError(
                 f"--data-set: {name} has the options {', '.join(known[name].options) or 'none'}, got {key!r}"
@@ -51,11 +49,13 @@ def data_options(name: str, settings: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _number(value: Any) -> Any:
+def _number(value: str) -> Any:
+    if value.lower() == "none":
+        return None
     for kind in (int, float):
         try:
             return kind(value)
-        except (TypeError, ValueError):
+        except ValueError:
             continue
     return value
 
@@ -86,8 +86,9 @@ def train(
     from fasthash.training import train as train_method
 
     folder = out_ or Path("runs") / f"{data}-{method}-{bits}"
-    options = parse_settings(set_ or [])
-    methods.resolve_options(methods.get(method), data, options)  # a misspelt option is told before features are made
+    kind = methods.get(method)
+    options = methods.options_from_text(kind, parse_settings(set_ or []))
+    methods.resolve_options(kind, data, options)  # a misspelt option is told before features are made
     dataset = load(data, progress=not json_, **data_options(data, data_set))
     run = train_method(
         method, dataset, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,

@@ -7,8 +7,6 @@ layers. ``none`` is no value.
 from __future__ import annotations
 
 import re
-import types
-import typing
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,16 +55,7 @@ def parse_item(text: str, what: str) -> Item:
 
 def method_options(item: Item) -> dict[str, Any]:
     """The options in the form that `methods.resolve_options` takes; unknown names pass, it refuses them itself."""
-    fields = methods.get(item.name).options_type.model_fields
-    values: dict[str, Any] = {}
-    for key, text in item.options.items():
-        if text.lower() == "none":
-            values[key] = None
-        elif key in fields and _takes_several(fields[key].annotation):
-            values[key] = [part for part in text.split(",") if part]
-        else:
-            values[key] = text
-    return values
+    return methods.options_from_text(methods.get(item.name), item.options)
 
 
 def numbers(item: Item) -> dict[str, Any]:
@@ -83,12 +72,3 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _takes_several(annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    if origin in (tuple, list):
-        return True
-    if origin in (typing.Union, types.UnionType, typing.Annotated):
-        return any(_takes_several(part) for part in typing.get_args(annotation))
-    return False

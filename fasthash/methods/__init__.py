@@ -2,9 +2,9 @@
 
 from fasthash.methods import dcgh, dcmh, djsrh, hichnet, ssah, two_tower, udsph  # importing a paper's file registers it
 from fasthash.methods._base import Batch, Method, Options, Outputs, Phase, Preset, TrainData
-from fasthash.methods._registry import MethodInfo, get, names, resolve_options
+from fasthash.methods._registry import MethodInfo, get, names, options_from_text, resolve_options
 
 __all__ = [
     "Batch", "Method", "MethodInfo", "Options", "Outputs", "Phase", "Preset", "TrainData", "dcgh", "dcmh", "djsrh",
-    "get", "hichnet", "names", "resolve_options", "ssah", "two_tower", "udsph",
+    "get", "hichnet", "names", "options_from_text", "resolve_options", "ssah", "two_tower", "udsph",
 ]  # fmt: skip

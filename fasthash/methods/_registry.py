@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -49,6 +51,32 @@ def get(name: str) -> type[Method]:
     return _METHODS[name]
 
 
+def options_from_text(method: type[Method], texts: dict[str, str]) -> dict[str, Any]:
+    """Options written as text in the form that `resolve_options` takes; unknown names pass, it refuses them itself.
+
+    ``none`` is no value; options that hold several values take them with commas between.
+    """
+    fields = method.options_type.model_fields
+    values: dict[str, Any] = {}
+    for key, text in texts.items():
+        if text.lower() == "none":
+            values[key] = None
+        elif key in fields and _takes_several(fields[key].annotation):
+            values[key] = [part for part in text.split(",") if part]
+        else:
+            values[key] = text
+    return values
+
+
+def _takes_several(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (tuple, list):
+        return True
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        return any(_takes_several(part) for part in typing.get_args(annotation))
+    return False
+
+
 def resolve_options(method: type[Method], data_name: str, given: dict[str, Any]) -> Options:
     """The paper's defaults, then the data set's preset, then what the caller gave.
 
@@ -64,5 +92,7 @@ def resolve_options(method: type[Method], data_name: str, given: dict[str, Any])
         return method.options_type(**({} if preset is None else preset.values) | given)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # options that do not go together
+            raise ValueError(f"{method.name}: {first['msg'].removeprefix('Value error, ')}") from None
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{method.name}: option {where}: {first['msg']}, got {first['input']!r}") from None

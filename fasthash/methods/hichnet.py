@@ -1,7 +1,8 @@
 """HiCHNet: hierarchical hashing, with a hash layer and a classifier for each layer of a label tree.
 
 Sun, Song, Feng, Zhao, Zhang, Nie: Supervised Hierarchical Cross-Modal Hashing, SIGIR 2019. Defaults are those of the
-authors' code, but for its text heads (``compat``). Features are centred by the training mean.
+authors' code, but for its text heads (``compat``) and for lengths that the layers do not divide: what is left
+over goes to the finest. Features are centred by the training mean.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class HiCHNetOptions(Options):
     lam: Share = 0.5  # lambda: 2 (lambda regularised similarity + (1 - lambda) classification); the code's is 1/2
     gamma: Weight = 1.0  # quantisation |B - H|^2
     eta: Weight = 1.0  # balance |H 1|^2
-    flat: bool = False  # HiCHNet-flat: one hash layer and one classifier, blind to the hierarchy
-    flat_similarity: Literal["finest", "any"] = "finest"  # of HiCHNet-flat: the finest label is common, or any label
+    # HiCHNet-flat: one hash layer and one classifier, blind to the hierarchy; weights and shares of layers play no part
+    flat: bool = False
+    flat_similarity: Literal["finest", "any"] = "finest"  # of HiCHNet-flat alone: a common finest label, or any
     # official: the text network of the code, without tanh on its first head and with tanh(tanh(W f) + b) on its second
     compat: Literal["paper", "official"] = "paper"
     optimizer: Literal["sgd", "adamw"] = "sgd"

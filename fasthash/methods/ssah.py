@@ -2,7 +2,7 @@
 
 Li, Deng, Li, Liu, Gao, Tao: Self-Supervised Adversarial Hashing Networks for Cross-Modal Retrieval, CVPR 2018. Defaults
 are the paper's objective on the schedule of the authors' code. The code departs from the paper in four places, which
-``compat="official"`` brings back: see `SSAHOptions.compat`.
+``compat="official"`` brings back: see `SSAHOptions.compat`. Features are centred by the training mean in either form.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class SSAHOptions(LabelGuidedOptions):
     # paper: the likelihood, S of 0 and 1, an adversary that the networks feel, unified codes as quantisation's target.
     # official: the squared difference of S theta and softplus(theta) with S = 0.999; the adversarial term, cut off from
     # the networks, trains the discriminators to take their features for the label network's; each network's own signs
-    # are the target of its codes; all weights are 1 unless given.
+    # are the target of its codes; all weights are 1 unless given, also by a
+    # preset: on its data sets say alpha=1, eta=1, beta=1, adversary=1, reduction=sum.
     compat: Literal["paper", "official"] = "paper"
     alpha: Weight = 1.0  # pairwise term of the features
     gamma: Weight = 1.0  # pairwise term of the codes

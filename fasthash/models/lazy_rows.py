@@ -63,12 +63,12 @@ class LazyRows:
         if self.centre is not None:
             self.centre.shift.mul_(keep)
             self.centre.product.mul_(keep)
+        if self.scale < SMALLEST_SCALE:  # zero or less, too, where lr * decay is 1 or more
+            self.settle()
         for words, part, total in pending:
             if self.centre is not None:
                 self.centre.step(words, part, total, lr)
             self.rows.index_add_(0, words, part, alpha=-lr / self.scale)
-        if self.scale < SMALLEST_SCALE:
-            self.settle()
 
     @torch.no_grad()
     def settled(self) -> Tensor:

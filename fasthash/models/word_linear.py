@@ -82,6 +82,10 @@ class WordLinear(nn.Module):
             if mean is not None and total is not None:
                 self.rows.grad.addr_(mean, total, alpha=-1)
 
+    def gradient_was_written(self) -> None:
+        """To be told when somebody else has written to ``rows.grad``: all its rows may now be other than zero."""
+        self._filled = None
+
     def _fill(self, words: Tensor, part: Tensor, mean: Tensor | None, total: Tensor | None) -> Tensor:
         gradient = self._gradient
         if gradient is None or gradient.dtype != self.rows.dtype or gradient.device != self.rows.device:
@@ -98,6 +102,8 @@ class WordLinear(nn.Module):
         return gradient
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if keep_vars:
+            self.settle()
         rows = self.rows.detach() if self.lazy is None else self.lazy.settled()
         destination[prefix + "weight"] = self.rows.t() if keep_vars else rows.t().contiguous()
         if self.bias is not None:
@@ -131,12 +137,13 @@ class _WordProduct(torch.autograd.Function):
         layer: WordLinear,
     ) -> Tensor:  # fmt: skip
         ctx.batch, ctx.mean, ctx.scale, ctx.layer = batch, mean, scale, layer
-        if layer.lazy is not None:
-            out = layer.lazy.product(batch, mean)
-        else:
-            out = bag_sums(rows, batch.words, batch.offsets, batch.values)
-            if mean is not None:
-                out -= mean @ rows
+        with torch.autocast(rows.device.type, enabled=False):  # the mean's product is one row: no need to round it
+            if layer.lazy is not None:
+                out = layer.lazy.product(batch, mean)
+            else:
+                out = bag_sums(rows, batch.words, batch.offsets, batch.values)
+                if mean is not None:
+                    out -= mean @ rows
         if scale is not None:
             out *= scale[:, None]
         return out if bias is None else out.add_(bias)

@@ -206,3 +206,14 @@ def test_features_beyond_float32_are_named(trained, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.full((2, 64), 1e300))
     assert run(["encode", str(trained), "--features", str(tmp_path / "x.npy")]) == 2
     assert "values beyond float32, the largest 1e+300" in capsys.readouterr().err
+
+
+def test_settings_of_several_values_go_by_the_option(tmp_path, monkeypatch):
+    from fasthash import methods
+
+    kind = methods.get("dcgh")
+    given = methods.options_from_text(
+        kind, {"pair_weights": "0,0.5", "text_hidden": "", "clip_norm": "none", "lr": "1e-2"}
+    )
+    options = methods.resolve_options(kind, "test", given)
+    assert (options.pair_weights, options.text_hidden, options.clip_norm, options.lr) == ((0.0, 0.5), (), None, 0.01)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from tiny_backbone import Tiny
 
+from fasthash.models.backbones._transform import View
 from fasthash.models.inputs import Rows
 from fasthash.models.pictures import PictureRows, announced
 
@@ -140,3 +141,11 @@ def test_close_ends_the_threads():
     assert not made._looks
     with pytest.raises(RuntimeError):
         made.take(ALL)
+
+
+@pytest.mark.parametrize("shape", [(600, 400), (400, 600), (2000, 224)])
+def test_what_the_cache_keeps_is_no_view_of_more(shape):
+    """Its limit counts the bytes of the square: the rest of a tall picture must not stay alive behind it."""
+    view = View(size=224, resize=224).base(Image.fromarray(np.zeros((*shape, 3), np.uint8)))
+    assert view.shape == (224, 224, 3)
+    assert view.flags.owndata

@@ -257,3 +257,22 @@ def test_layer_without_bias():
     torch.testing.assert_close(layer(SparseBatch.from_dense(x)), plain(x))
     torch.testing.assert_close(layer(x), plain(x))
     assert layer.to_linear().bias is None
+
+
+@pytest.mark.parametrize(("lr", "decay"), [(0.5, 2.0), (0.5, 3.0), (0.5, 1.8)])
+def test_a_step_that_forgets_all_weights(lr, decay):
+    """1 - lr * decay is 0, below it, or nearly it: what the rows are multiples of must not be divided by."""
+    torch.manual_seed(0)
+    x = (torch.rand(6, 20) < 0.15).double() * torch.rand(6, 20)
+    dense = torch.nn.Linear(20, 4).double()
+    layer = WordLinear(copy.deepcopy(dense)).double()
+    optimizers = (
+        WordSGD(layer.parameters(), [layer], lr=lr, weight_decay=decay),
+        torch.optim.SGD(dense.parameters(), lr=lr, weight_decay=decay),
+    )
+    for _ in range(4):
+        for network, optimizer in zip((layer, dense), optimizers, strict=True):
+            optimizer.zero_grad()
+            (network(SparseBatch.from_dense(x) if network is layer else x) ** 2).sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(layer.weight, dense.weight)

@@ -48,3 +48,14 @@ def make(n=90, labelled=True, seed=0):
     tree = LabelTree.from_names(group=["a" if i < 2 else "b" for i in ids], kind=[str(i) for i in ids])
     labels = {"labels": ids, "tree": tree} if labelled else {}
     return PairedDataset.from_arrays(image, text, query=np.arange(18), name="small", **labels)
+
+
+def make_bags():
+    """`make` with texts of three words out of 90."""
+    small = make()
+    rng = np.random.default_rng(0)
+    ids = small.labels.argmax(axis=1)
+    text = np.zeros((len(small.image), 90), np.float32)
+    for row, label in zip(text, ids, strict=True):
+        row[30 * label + rng.choice(30, 3, replace=False)] = 1
+    return PairedDataset.from_arrays(small.image, text, query=np.arange(18), name="bags", labels=ids, tree=small.tree)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from small_data import FAST, make
+from small_data import FAST, make_bags
 
 import fasthash
 from fasthash import training
-from fasthash.data import PairedDataset
 from fasthash.methods import _networks
 from fasthash.models import SparseRows, WordLinear
 from fasthash.training import train
@@ -26,14 +25,7 @@ METHODS = {
 def bags(monkeypatch):
     """Texts of three words out of 90."""
     monkeypatch.setattr(_networks, "WORTH_ENTRIES", 0)
-    small = make()
-    rng = np.random.default_rng(0)
-    text = np.zeros((len(small.image), 90), np.float32)
-    for row, label in zip(text, small.labels.argmax(axis=1), strict=True):
-        row[30 * label + rng.choice(30, 3, replace=False)] = 1
-    return PairedDataset.from_arrays(
-        small.image, text, query=np.arange(18), name="bags", labels=small.labels.argmax(axis=1), tree=small.tree
-    )
+    return make_bags()
 
 
 def run(name, data, **more):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_data import FAST, make
+from lightning_fabric.plugins import MixedPrecision
+from small_data import FAST, make, make_bags
 
 import fasthash
 from fasthash import methods, training
 from fasthash._stepper import Stepper
+from fasthash.methods import _networks
 from fasthash.training import train
 
 FAST = {name: options | ({"dropout": 0.0} if "dropout" in options else {}) for name, options in FAST.items()}
@@ -78,38 +80,87 @@ def test_parts_drop_the_same_units_in_both_passes():
     assert torch.equal(torch.get_rng_state(), after), "the random numbers of one pass are used up, not of two"
 
 
+# name -> method, data, options beyond FAST, parts
+SHARED = {
+    "dcmh": ("dcmh", make, {}, 1),
+    "djsrh in parts": ("djsrh", make, {}, 2),
+    "hichnet": ("hichnet", make, {}, 1),
+    "ssah": ("ssah", make, {}, 1),
+    "udsph": ("udsph", make, {}, 1),
+    "udsph, words": ("udsph", make_bags, {}, 1),
+    # no centre: the layer keeps its gradient's memory, into which the exchange writes the words of the others
+    "djsrh, words": ("djsrh", make_bags, {"momentum": 0.9, "centre": False}, 1),
+    "dcgh, words": ("dcgh", make_bags, {"text_hidden": (16,), "centre": False}, 1),
+}
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
-from test_splitting import FAST, make, train
-options = FAST[sys.argv[2]] | {"epochs": 2}
-train(sys.argv[2], make(), bits=16, out=sys.argv[3], accumulate=int(sys.argv[4]), progress=False, **options)
+from test_splitting import SHARED, shared
+for name in SHARED:
+    shared(name, out=sys.argv[2] + "/" + name)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("method", "accumulate"), [("dcmh", 1), ("djsrh", 2)])
-def test_two_processes_equal_one(small, method, accumulate, tmp_path):
-    """The same batches, half of each on either process."""
-    whole = train(method, small, bits=16, progress=False, **(FAST[method] | {"epochs": 2}))
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    command += [str(Path(__file__).parent), method, str(tmp_path / "run"), str(accumulate)]
+def shared(name, out=None):
+    method, data, options, parts = SHARED[name]
+    before, _networks.WORTH_ENTRIES = _networks.WORTH_ENTRIES, 0
+    try:
+        options = FAST[method] | options | {"epochs": 2}
+        return train(method, data(), bits=16, out=out, accumulate=parts, progress=False, **options)
+    finally:
+        _networks.WORTH_ENTRIES = before
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    """Folder of the runs of SHARED, each trained by two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(folder / "script.py"), str(Path(__file__).parent), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     torchrun = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
-        told = torchrun.communicate(timeout=240)[1]
+        told = torchrun.communicate(timeout=400)[1]
     except subprocess.TimeoutExpired:
         os.killpg(torchrun.pid, signal.SIGKILL)  # the processes that it started, too
         raise
     assert torchrun.returncode == 0, told[-3000:]
-    model = fasthash.HashModel.load(tmp_path / "run")
-    assert_same_network(model.state_dict(), weights_of(whole))
-    files = {path.name for path in (tmp_path / "run").iterdir()}
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_equal_one(name, of_two_processes):
+    """The same batches, half of each on either process."""
+    model = fasthash.HashModel.load(of_two_processes / name)
+    assert_same_network(model.state_dict(), weights_of(shared(name)))
+    files = {path.name for path in (of_two_processes / name).iterdir()}
     assert {"scores.json", "model.safetensors"} <= files
     assert "checkpoint.ckpt" not in files
+
+
+def test_a_scaled_loss_steps_as_an_unscaled_one():
+    """Gradients are clipped at their own size; a step whose gradients overflow is left out, and the scale falls."""
+    steps = {}
+    scaled = MixedPrecision("16-mixed", device="cpu", scaler=torch.amp.GradScaler("cpu", init_scale=16.0))
+    for precision, settings in (("32-true", {}), ("16-mixed", {"plugins": [scaled]})):
+        torch.manual_seed(0)
+        method, x = _Thinned(), torch.randn(7, 3)
+        optimizers = {"all": torch.optim.AdamW(method.parameters(), lr=0.1, fused=True)}
+        optimizers["again"] = torch.optim.SGD(method.parameters(), lr=0.01)
+        fabric = training.Fabric(accelerator="cpu", devices=1, **settings)
+        stepper = Stepper(fabric, method, methods.TrainData(x, x), optimizers, accumulate=1, compile=False)
+        torch.manual_seed(1)
+        stepper.step(methods.Phase("joint", ("all", "again"), clip_norm=0.5), torch.arange(7))
+        steps[precision] = method.layer.weight.detach().clone()
+    torch.testing.assert_close(steps["16-mixed"], steps["32-true"], rtol=2e-2, atol=1e-3)  # products of half numbers
+    scale = stepper.scaler.get_scale()
+    method.layer.weight.data.fill_(1e18)
+    stepper.step(methods.Phase("joint", ("all",), clip_norm=0.5), torch.arange(7))
+    assert torch.equal(method.layer.weight, torch.full_like(method.layer.weight, 1e18))
+    assert stepper.scaler.get_scale() < scale
 
 
 @pytest.mark.slow

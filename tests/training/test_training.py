@@ -130,6 +130,11 @@ def test_a_loss_that_is_not_finite_is_told(small):
         train("dcmh", small, bits=8, progress=False, epochs=3, batch_size=8, lr_first=1e30, text_hidden=(4,))
 
 
+def test_diverging_under_a_clipped_norm_is_told_alike(small):
+    with pytest.raises(FloatingPointError, match=r"udsph: the loss is not finite by epoch 1, phase \w+"):
+        train("udsph", small, bits=8, progress=False, **(FAST["udsph"] | {"lr": 1e30}))
+
+
 def test_every_parameter_moves(small):
     run = train("dcmh", small, bits=8, progress=False, **(FAST["dcmh"] | {"epochs": 1}))
     torch.manual_seed(0)
@@ -151,6 +156,7 @@ def test_every_parameter_moves(small):
         ({"text_hidden": (0,)}, "dcmh: option text_hidden.0: .*greater than or equal to 1, got 0"),
         ({"lr_first": float("inf")}, "dcmh: option lr_first: .*finite number, got inf"),
         ({"device": "tpu"}, "train: device must be one of auto, cpu, cuda, mps, got 'tpu'"),
+        ({"precision": "16-mixed", "device": "cpu"}, "train: precision 16-mixed needs a CUDA device, got device cpu"),
         ({"precision": "8-true"}, "train: precision must be one of 32-true, bf16-mixed, 16-mixed, got '8-true'"),
     ],
 )

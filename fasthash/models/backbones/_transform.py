@@ -47,7 +47,7 @@ class View:
         if self.random_crop:
             return pixels
         top, left = (round((side - self.size) / 2) for side in pixels.shape[:2])
-        return np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
+        return pixels[top : top + self.size, left : left + self.size].copy()  # not a view that keeps the whole alive
 
     def augment(self, base: Pixels, random: np.random.Generator) -> Pixels:
         """The square of one look: uint8 [size, size, 3]."""
