@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,26 +15,42 @@ from rich.table import Table
 from fasthash.cli._app import JSON, app, out, print_json
 
 SEVERAL = ("--data", "--bits", "--seeds")  # options that take several words
+METHOD_WIDTH, VALUE_WIDTH = 16, len("0.000 ± 0.000")  # of the columns of a table, in letters
 
 
 def spread_words(argv: list[str]) -> list[str]:
-    """``--data a b --bits 16 32`` as ``--data a --data b --bits 16 --bits 32``, which is what the parser takes."""
+    """``--data a b --bits 16 32`` as ``--data a --data b --bits 16 --bits 32``, which is what the parser takes.
+
+    Behind ``--bits=16`` only whole numbers go on, as any other word may be a method.
+    """
     found: list[str] = []
-    option = ""
+    option, attached, bare = "", False, ""  # bare: an option that has no value yet
     for word in argv:
-        if word.startswith("-"):
-            option = word if word in SEVERAL else ""
-            if not option:
+        number = re.fullmatch(r"-?\d+", word) is not None
+        if word.startswith("-") and not (option and number):
+            _check_value(bare)
+            name, equals, _ = word.partition("=")
+            option, attached = (name if name in SEVERAL else ""), bool(equals)
+            bare = "" if attached else option
+            if attached or not option:
                 found.append(word)
-        elif option:
+        elif option and (number or not attached):
             found += [option, word]
+            bare = ""
         else:
+            option = ""
             found.append(word)
+    _check_value(bare)
     return found
 
 
+def _check_value(option: str) -> None:
+    if option:
+        raise ValueError(f"compare: {option} needs at least one value")
+
+
 @app.command(
-    epilog="Example: fasthash compare dcmh 'djsrh\\[beta=0.5]' cca random --data wiki emoji --bits 16 32 64 --jobs 2"
+    epilog="Example: fasthash compare dcmh 'djsrh\\[beta=0.5]' cca random --data emoji --bits 16 32 64 --jobs 2"
 )
 def compare(
     methods: Annotated[
@@ -56,7 +73,7 @@ def compare(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_: JSON = False,
 ) -> None:
-    """Train methods on data sets at several lengths and seeds: one table, one page. The same command goes on."""
+    """Train methods on data sets at several lengths and seeds: tables, a page. Stopped, the same command goes on."""
     from fasthash.compare import Plan, run_compare
 
     if plan is not None:
@@ -87,7 +104,8 @@ def compare(
 def _show(compared: Any, folder: Path) -> None:
     for data in compared.shown.data:
         for part in data.parts:
-            out.print(_table(part.grids[0], f"{data.name}, {part.title}" if part.title else data.name))
+            for table in _tables(part.grids[0], f"{data.name}, {part.title}" if part.title else data.name):
+                out.print(table)
     for goal in compared.shown.goals:
         out.print(escape(f"{goal.margin}: {goal.data}, {goal.what}: {goal.wanted} ({goal.seeds})"))
     for cell, why in compared.failures:
@@ -117,16 +135,29 @@ def _record(compared: Any, folder: Path) -> dict[str, Any]:
     return record
 
 
-def _table(grid: Any, title: str) -> Table:
-    """One grid for the terminal."""
+def _tables(grid: Any, title: str, width: int | None = None) -> list[Table]:
+    """One grid for the terminal: a table for each direction, several where the lengths do not fit beside each other."""
     from fasthash.report.content import DIRECTIONS
 
-    table = Table("method", title=escape(f"{title}: {grid.measure}"), title_justify="left")
-    for bits in grid.bits:
-        for direction in DIRECTIONS:
-            table.add_column(f"{bits} {direction}", justify="right", no_wrap=True)
-    for row in grid.rows:
-        found = [row.values.get((bits, d)) for bits in grid.bits for d in DIRECTIONS]
+    # a column has a blank on either side and a line behind it; the first one has a line before it as well
+    room = (out.width if width is None else width) - (METHOD_WIDTH + 4)
+    step = max(1, room // (VALUE_WIDTH + 3))
+    bits = list(grid.bits)
+    chunks = [bits[start : start + step] for start in range(0, len(bits), step)]
+    return [
+        _table(grid.rows, chunk, direction, f"{title}: {grid.measure}, {DIRECTIONS[direction]}")
+        for direction in DIRECTIONS
+        for chunk in chunks
+    ]
+
+
+def _table(rows: Any, bits: list[int], direction: str, title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("method", min_width=METHOD_WIDTH, overflow="fold")
+    for b in bits:
+        table.add_column(f"{b} bits", justify="right", no_wrap=True)
+    for row in rows:
+        found = [row.values.get((b, direction)) for b in bits]
         cells = ["–" if v is None else (f"[bold]{v.text}[/bold]" if v.best else v.text) for v in found]
         note = f" [dim]({escape(row.note)})[/dim]" if row.note else ""
         table.add_row(escape(row.name) + note, *cells, style="dim" if row.reference else "")

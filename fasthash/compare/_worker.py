@@ -1,6 +1,6 @@
 """A worker process: reads cells as JSON lines on its standard input, answers each with a line on its standard output.
 
-python -m fasthash.compare._worker THREADS     {"cell": {...}, "folder": "...", "device": "auto"} -> {"state": ...}
+python -m fasthash.compare._worker THREADS     {"cell": {...}, "folder": "..."} -> {"state": ...}
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _answer(task: dict[str, Any], loaded: dict[str, Any]) -> dict[str, Any]:
         if cell.data not in loaded:
             loaded.clear()  # one data set at a time
             loaded[cell.data] = load_data(parse_item(cell.data, "data"))
-        return {"state": "done", "result": run_cell(cell, loaded[cell.data], Path(task["folder"]), task["device"])}
+        return {"state": "done", "result": run_cell(cell, loaded[cell.data], Path(task["folder"]))}
     except KeyboardInterrupt:
         return {"state": "stopped"}
     except Exception as error:  # the other cells go on

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import statistics
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _summary(compared: Compared) -> list[dict[str, Any]]:
     return found
 
 
-def comparison(compared: Compared, command: str, jobs: int, threads: int) -> Comparison:
+def comparison(compared: Compared, command: str) -> Comparison:
     """What the page and the tables show."""
     plan = compared.plan
     done = [answer["result"] for answer in compared.answers.values() if answer["state"] == "done"]
@@ -96,7 +97,7 @@ def comparison(compared: Compared, command: str, jobs: int, threads: int) -> Com
     facts += [("targets met", f"{met.count(True)} of {len(met)}")] if met else []
     data = [_data_part(compared, facts_) for facts_ in compared.data.values()]
     goals = [_goal(outcome) for outcome in compared.outcomes]
-    provenance = _provenance(compared, command, jobs, threads, sum(result["seconds"] for result in done))
+    provenance = _provenance(compared, command, done)
     return Comparison(
         title=plan.title, lead=plan.lead, facts=facts, data=data, rule=BOLD_RULE, goals=goals,
         failures=compared.failures, provenance=provenance,
@@ -110,9 +111,8 @@ def _data_part(compared: Compared, facts: DataFacts) -> DataPart:
         measures = [m for m in MEASURES if facts.tree or m not in TREE_MEASURES]
         grids = [_grid(compared, facts, rows, measure) for measure in measures]
         grids = [grid for grid in grids if any(row.values for row in grid.rows)]
-        name = re.sub(r"\W+", "_", f"compare_{facts.label}_{title if len(tables) > 1 else ''}").strip("_").lower()
         if grids:
-            parts.append(Part(title if len(tables) > 1 else "", grids, name))
+            parts.append(Part(title if len(tables) > 1 else "", grids, compared.plan.picture(facts.label, title)))
     about = (
         f"{facts.queries:,} queries, {facts.database:,} items in the database, {facts.train:,} training pairs; "
         f"{facts.classes}; image features {facts.widths[0]}, text features {facts.widths[1]} wide."
@@ -165,19 +165,23 @@ def _goal(outcome: Outcome) -> Goal:
         reached = f"{'ahead' if outcome.reached >= 0 else 'behind'} by {abs(outcome.reached):.3f}"
     if outcome.margin is None:
         margin = "not measured"
+    elif outcome.failed:
+        margin = f"not judged, {_number(outcome.failed, 'seed', 'seeds')} failed"
+    elif outcome.margin == 0 and not outcome.met:
+        margin = "missed by a tie"
     else:
         margin = f"{'met' if outcome.met else 'missed'} by {abs(outcome.margin):.3f}"
     return Goal(outcome.data, outcome.what, outcome.wanted, reached, margin, outcome.seeds, outcome.met)
 
 
-def _provenance(compared: Compared, command: str, jobs: int, threads: int, seconds: float) -> dict[str, str]:
+def _provenance(compared: Compared, command: str, done: list[dict[str, Any]]) -> dict[str, str]:
+    seconds = sum(result["seconds"] for result in done)
     spent = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} s"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return {
         "command": command,
-        "machine": f"{_cpu_name()}, {cores} cores{device}; {_number(jobs, 'process', 'processes')} of "
-        f"{_number(threads, 'thread', 'threads')}",
+        "machine": f"{_cpu_name()}, {cores} cores",
+        "measured": measured(done),
         "versions": f"fasthash {fasthash.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"Python {platform.python_version()}",
         "data": ", ".join(f"{facts.text} (checksum {facts.checksum})" for facts in compared.data.values()),
@@ -185,6 +189,21 @@ def _provenance(compared: Compared, command: str, jobs: int, threads: int, secon
         "protocol": PROTOCOL,
         "training": f"{spent} in all; times are those of a shared machine, peak memory is that of a run's process",
     }
+
+
+def measured(done: Sequence[dict[str, Any]]) -> str:
+    """Threads and devices of the runs, as they were when each was measured: "with 1 thread on cpu"."""
+    counts = Counter((run.get("threads"), run.get("device")) for run in done)
+    found = sorted(counts, key=lambda one: (one[0] is None, str(one)))
+    words = [
+        "threads and device not recorded"
+        if threads is None
+        else f"with {_number(threads, 'thread', 'threads')} on {on}"
+        for threads, on in found
+    ]
+    if len(found) < 2:
+        return "".join(words)
+    return "; ".join(f"{_number(counts[one], 'run', 'runs')} {said}" for one, said in zip(found, words, strict=True))
 
 
 def _number(n: int, one: str, several: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ MEASURES = {
     "map_all_any": "mAP over the whole database, relevant what shares the coarsest class",
 }
 TREE_MEASURES = ("ndcg", "map_all_any")  # of data with a label tree alone
+REAL_MEASURES = ("map_all", "map_at_50")  # of rows of real values
+MAX_SEEDS = 100  # as a count: a larger number is rather meant as a seed
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -59,9 +62,10 @@ class Table(_Part):
 
 
 class Target(_Part):
-    """What must hold: a row reaches ``at_least``, or it is better than the row ``over`` by ``by`` or more.
+    """What must hold: a row reaches ``at_least``, or it is better than the row ``over``.
 
-    Both compare means over the seeds; a ``by`` below 0 lets the row stay behind by that much.
+    Both compare means over all seeds of the plan. With ``by`` at 0 the row has to be ahead of ``over``, a tie does not
+    do; otherwise it is to be ahead by ``by`` or more, and a ``by`` below 0 lets it stay behind by that much.
     """
 
     data: str
@@ -108,10 +112,22 @@ class Plan(_Part):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, seeds: Any) -> Any:
-        return tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if not 1 <= seeds <= MAX_SEEDS:
+                bound = "1 or more" if seeds < 1 else f"at most {MAX_SEEDS}"
+                raise ValueError(f"seeds must be {bound}, or a list of distinct seeds, got {seeds}")
+            return tuple(range(seeds))
+        return seeds
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must be 1 or more, or a list of distinct seeds, got {', '.join(map(str, seeds))}")
+        return seeds
 
     @classmethod
-    def make(cls, source: str = "compare", **values: Any) -> Plan:
+    def make(cls, source: str = "compare", /, **values: Any) -> Plan:
         """A plan from plain values; ValueError in one line that starts with ``source``."""
         try:
             plan = cls(**values)
@@ -120,7 +136,8 @@ class Plan(_Part):
             where = ".".join(str(part) for part in first["loc"])
             said = first["msg"].removeprefix("Value error, ")
             got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-            raise ValueError(f"{source}: {where + ': ' if where else ''}{said}{got}") from None
+            place = "" if not where or said.startswith(f"{where} ") else f"{where}: "
+            raise ValueError(f"{source}: {place}{said}{got}") from None
         _check_names(plan, source)
         return plan
 
@@ -162,6 +179,11 @@ class Plan(_Part):
         ]
         return [(title, found) for title, found in chosen if found]
 
+    def picture(self, data: str, title: str) -> str:
+        """File name, without suffix, of the picture of a table; data with one table alone leave its title out."""
+        title = title if len(self.tables_of(data)) > 1 else ""
+        return re.sub(r"\W+", "_", f"compare_{data}_{title}").strip("_").lower()
+
 
 def _check_names(plan: Plan, source: str) -> None:
     """ValueError unless every name in the plan stands for something in it, and for one thing alone."""
@@ -187,8 +209,37 @@ def _check_names(plan: Plan, source: str) -> None:
     for target in plan.targets:
         where = f"{source}: target of {target.row!r} on {target.data!r}"
         _check_known(f"{where}: data", (target.data,), items)
-        on_data = [row.label for row in plan.rows_of(target.data)]
-        _check_known(f"{where}: row", (target.row, *([target.over] if target.over else [])), on_data)
+        on_data = {row.label: row for row in plan.rows_of(target.data)}
+        named = (target.row, *([target.over] if target.over else []))
+        _check_known(f"{where}: row", named, on_data)
+        _check_measured(where, plan, target, [on_data[name] for name in named])
+    _check_pictures(plan, source)
+
+
+def _check_measured(where: str, plan: Plan, target: Target, rows: Sequence[Row]) -> None:
+    """ValueError unless both rows are measured where the target looks."""
+    wanted = target.bits or plan.bits_of(rows[0])
+    for row in rows:
+        if row.item.name in PEERS and PEERS[row.item.name].values is not None:  # the same at every length
+            if target.measure not in REAL_MEASURES:
+                known = ", ".join(REAL_MEASURES)
+                raise ValueError(f"{where}: measure of {row.label!r} must be of {known}, got {target.measure!r}")
+            continue
+        for bits in wanted:
+            if bits not in plan.bits_of(row):
+                known = ", ".join(map(str, plan.bits_of(row)))
+                raise ValueError(f"{where}: bits of {row.label!r} must be of {known}, got {bits}")
+
+
+def _check_pictures(plan: Plan, source: str) -> None:
+    """ValueError when two tables would be drawn into the same file."""
+    seen: dict[str, str] = {}
+    for data in plan.data_items():
+        for title, _ in plan.tables_of(data):
+            name, table = plan.picture(data, title), f"{title!r} on {data}"
+            if name in seen:
+                raise ValueError(f"{source}: tables: {seen[name]} and {table} give the same picture {name}.png")
+            seen[name] = table
 
 
 def _check_known(what: str, given: Sequence[str] | None, known: Any) -> None:

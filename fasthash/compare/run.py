@@ -11,9 +11,9 @@ from typing import Any
 from fasthash._arguments import whole_number
 from fasthash._progress import CellProgress
 from fasthash.compare import output
-from fasthash.compare.cells import Cell, cells_of, load_data, read_result
+from fasthash.compare.cells import Cell, cells_of, load_data, read_result, resolve_device
 from fasthash.compare.peers import PEERS
-from fasthash.compare.plan import Plan
+from fasthash.compare.plan import TREE_MEASURES, Plan
 from fasthash.compare.summary import Outcome, Results, judge
 from fasthash.compare.workers import run_cells
 from fasthash.data import PairedDataset
@@ -101,17 +101,19 @@ def run_compare(
     """Run every cell of a plan and write ``compare.json``, ``compare.md``, ``index.html`` and pictures.
 
     Args:
-        plan: what to measure; all of it is checked before anything is trained.
-        out: folder; each cell has one of its own in ``out/cells``. Finished cells are used again, interrupted ones go
-            on. A cell's folder is named after everything that changes its result, so another option is another folder.
-        jobs, threads: processes, and threads of each. The results do not depend on jobs.
+        plan: what to measure; names, options and what the data must have are checked before anything is trained.
+        out: folder; each cell has one of its own in ``out/cells``. Finished cells are used again, whatever threads
+            and version they were measured with; interrupted training goes on. A cell's folder is named after data,
+            method, options, bits, seed and device, so another option is another folder.
+        jobs, threads: processes, and threads of each. The scores do not depend on jobs, times and memory may.
         page: another folder that gets ``compare.md`` and its pictures.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda or mps: where the trainer runs.
         progress: show a bar over the cells.
         say: gets a line for each finished cell.
         command: what is named on the page as the way to make it again.
     Raises:
-        ValueError: the plan names an unknown method or option, or data that lacks what a method needs.
+        ValueError: the plan names an unknown method or option, or data that lacks what a method or a target needs; or
+            the device is not there.
         KeyboardInterrupt: stopped; the same call goes on.
     """
     started = time.monotonic()
@@ -120,7 +122,7 @@ def run_compare(
     for place in (folder, *([Path(page)] if page else [])):
         if place.exists() and not place.is_dir():
             raise ValueError(f"compare: {place} must be a folder, got a file")
-    compared = _prepare(plan)
+    compared = _prepare(plan, resolve_device(device))
     cells_folder = folder / "cells"
     cells_folder.mkdir(parents=True, exist_ok=True)
     waiting: dict[str, Cell] = {}
@@ -134,26 +136,31 @@ def run_compare(
     total = compared.reused + len(waiting)
     if compared.reused:
         say(f"{compared.reused} of {total} cells are there already")
-    finished = _run(compared, list(waiting.values()), cells_folder, total, jobs, threads, device, progress, say)
+    finished = _run(compared, list(waiting.values()), cells_folder, total, jobs, threads, progress, say)
     if not finished:
         n = sum(answer["state"] == "done" for answer in compared.answers.values())
         raise KeyboardInterrupt(f"stopped with {n} of {total} cells finished in {folder}; the same command goes on")
     compared.gather()
     compared.seconds = time.monotonic() - started
-    compared.shown = output.comparison(compared, command, jobs, threads)
+    compared.shown = output.comparison(compared, command)
     compared.files = output.write(compared, compared.shown, folder, None if page is None else Path(page))
     return compared
 
 
-def _prepare(plan: Plan) -> Compared:
-    """Load each data set once, check every row on it, list the cells."""
+def _prepare(plan: Plan, device: str = "cpu") -> Compared:
+    """Load each data set once, check every row and target on it, list the cells."""
     facts: dict[str, DataFacts] = {}
     cells: list[tuple[str, str, Cell]] = []
     for label, item in plan.data_items().items():
         data = load_data(item)
         facts[label] = DataFacts.of(label, item.text, data)
+        for target in plan.targets:
+            if target.data == label and target.measure in TREE_MEASURES and not facts[label].tree:
+                what = f"compare: target of {target.row!r} on {label!r}"
+                raise ValueError(f"{what}: measure {target.measure} needs a label tree, {label} has none")
         for row in plan.rows_of(label):
-            cells += [(label, row.label, cell) for cell in cells_of(plan, row, item, data, facts[label].checksum)]
+            found = cells_of(plan, row, item, data, facts[label].checksum, device)
+            cells += [(label, row.label, cell) for cell in found]
     if not cells:
         raise ValueError("compare: no row of the plan runs on any of its data sets")
     return Compared(plan, facts, cells, {})
@@ -166,7 +173,6 @@ def _run(
     total: int,
     jobs: int,
     threads: int,
-    device: str,
     progress: bool,
     say: Callable[[str], None],
 ) -> bool:
@@ -183,7 +189,7 @@ def _run(
             bar.cell_done(line)
             say(f"[{len(compared.answers)}/{total}] {line}")
 
-        return run_cells(waiting, folder, report, jobs=jobs, threads=threads, device=device, tick=bar.refresh)
+        return run_cells(waiting, folder, report, jobs=jobs, threads=threads, tick=bar.refresh)
 
 
 def _words(answer: dict[str, Any]) -> str:

@@ -100,15 +100,20 @@ class Outcome:
     wanted: str  # "at least 0.870", "hichnet flat + 0.000"
     reached: float | None  # the mean, or the mean difference; None: not measured
     margin: float | None  # how far above what was wanted; below 0: missed by that much
-    seeds: str  # "3 of 3 seeds"
+    seeds: str  # for how many seeds alone it holds: "3 of 3 seeds", "2 of 3 seeds, 1 failed"
     relative: bool = False  # whether ``reached`` is a difference to another row
+    strict: bool = False  # whether the margin has to be above 0
+    failed: int = 0  # seeds of the plan that have no value
 
     @property
     def met(self) -> bool | None:
-        return None if self.margin is None else self.margin >= 0
+        """None where it was not measured, or not with every seed of the plan."""
+        if self.margin is None or self.failed:
+            return None
+        return self.margin > 0 if self.strict else self.margin >= 0
 
     def to_dict(self) -> dict[str, Any]:
-        keys = ("data", "what", "wanted", "relative", "reached", "margin", "seeds", "met")
+        keys = ("data", "what", "wanted", "relative", "reached", "margin", "seeds", "failed", "met")
         return {key: getattr(self, key) for key in keys}
 
 
@@ -118,33 +123,31 @@ def judge(plan: Plan, results: Results) -> list[Outcome]:
     found = []
     for target in plan.targets:
         for bits in target.bits or plan.bits_of(rows[target.row]):
-            found += [_outcome(target, bits, direction, results) for direction in target.directions]
+            found += [_outcome(plan, target, bits, direction, results) for direction in target.directions]
     return found
 
 
-def _outcome(target: Target, bits: int, direction: str, results: Results) -> Outcome:
+def _outcome(plan: Plan, target: Target, bits: int, direction: str, results: Results) -> Outcome:
     own = results.series(target.data, target.row, bits, target.measure, direction)
     what = f"{target.row}, {bits} bits, {direction}, {target.measure}"
     relative = target.at_least is None
+    strict = relative and target.by == 0
     if target.at_least is not None:
         wanted, limit = f"at least {target.at_least:.3f}", target.at_least
         values = list(own.values.values()) if own else []
+        fixed = own is not None and own.fixed
     else:
         assert target.over is not None
         other = results.series(target.data, target.over, bits, target.measure, direction)
-        by = f" {'+' if target.by > 0 else '−'} {abs(target.by):.3f}" if target.by else ""
-        wanted, limit = f"at least {target.over}{by}", target.by
+        by = f"{'+' if target.by > 0 else '−'} {abs(target.by):.3f}"
+        wanted, limit = f"more than {target.over}" if strict else f"at least {target.over} {by}", target.by
         values = own.differences(other) if own and other else []
+        fixed = own is not None and other is not None and own.fixed and other.fixed
     if not values:
-        return Outcome(target.data, what, wanted, None, None, "no seed", relative)
+        return Outcome(target.data, what, wanted, None, None, "no seed", relative, strict)
     mean = statistics.fmean(values)
-    held = sum(value >= limit for value in values)
-    return Outcome(
-        target.data,
-        what,
-        wanted,
-        mean,
-        mean - limit,
-        f"{held} of {len(values)} seed{'s' if len(values) > 1 else ''}",
-        relative,
-    )
+    held = sum(value > limit if strict else value >= limit for value in values)
+    total = 1 if fixed else len(plan.seeds)
+    failed = total - len(values)
+    seeds = f"{held} of {total} seed{'s' if total > 1 else ''}" + (f", {failed} failed" if failed else "")
+    return Outcome(target.data, what, wanted, mean, mean - limit, seeds, relative, strict, failed)

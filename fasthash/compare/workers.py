@@ -43,7 +43,7 @@ class _Worker(threading.Thread):
             self.process = self.pool.start(log)
         if self.pool.stopping:  # asked after the process is there for all to see: it is signalled, or this is seen
             return {"state": "stopped"}
-        task = {"cell": cell.to_dict(), "folder": str(self.pool.folder), "device": self.pool.device}
+        task = {"cell": cell.to_dict(), "folder": str(self.pool.folder)}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -69,9 +69,9 @@ class _Worker(threading.Thread):
 
 
 class _Pool:
-    def __init__(self, cells: Sequence[Cell], folder: Path, threads: int, device: str) -> None:
+    def __init__(self, cells: Sequence[Cell], folder: Path, threads: int) -> None:
         self.left = deque(cells)
-        self.folder, self.threads, self.device = folder, threads, device
+        self.folder, self.threads = folder, threads
         self.answers: queue.Queue[tuple[Cell, dict[str, Any]] | None] = queue.Queue()
         self.stopping = False
         self._lock = threading.Lock()
@@ -99,13 +99,12 @@ def run_cells(
     *,
     jobs: int,
     threads: int,
-    device: str = "auto",
     tick: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run cells on ``jobs`` processes of ``threads`` threads each, in the order given.
+    """Run cells on ``jobs`` processes of ``threads`` threads each, begun in the order given.
 
-    A cell that fails is reported and the rest goes on. The first SIGINT or SIGTERM lets every running cell write its
-    checkpoint; a second one ends the processes at once.
+    A cell that fails is reported and the rest goes on. The first SIGINT or SIGTERM lets every training write its
+    checkpoint, and no cell begins after it; a second one ends the processes at once.
 
     Args:
         report: gets each cell with its answer, in the caller's thread.
@@ -113,7 +112,7 @@ def run_cells(
     Returns:
         Whether all cells were run; False after a stop.
     """
-    pool = _Pool(cells, folder, threads, device)
+    pool = _Pool(cells, folder, threads)
     workers = [_Worker(pool) for _ in range(max(1, min(jobs, len(cells))))]
     running = len(workers)
     with StopSignal() as stop:

@@ -1,12 +1,20 @@
 """fasthash compare on the command line: words to a plan, what it prints, exit codes."""
 
+import importlib
 import json
+import shlex
 
+import numpy as np
 import pytest
+from rich.console import Console
 
+from fasthash import data
+from fasthash.cli import _app
+from fasthash.cli import compare as cli
 from fasthash.cli._run import run
 from fasthash.cli.compare import spread_words
 from fasthash.compare import run as compare_run
+from fasthash.report.comparison import Grid, GridRow, Value
 
 DATA = "synthetic[pairs=120,image_width=12,text_width=9]"
 
@@ -16,9 +24,9 @@ def in_process(monkeypatch):
     """Cells run in this process instead of in workers."""
     from fasthash.compare import _worker
 
-    def run_cells(cells, folder, report, *, device, **rest):
+    def run_cells(cells, folder, report, **rest):
         for cell in cells:
-            report(cell, _worker._answer({"cell": cell.to_dict(), "folder": str(folder), "device": device}, {}))
+            report(cell, _worker._answer({"cell": cell.to_dict(), "folder": str(folder)}, {}))
         return True
 
     monkeypatch.setattr(compare_run, "run_cells", run_cells)
@@ -31,6 +39,43 @@ def test_several_values_behind_one_option():
         "--out", "x",
     ]  # fmt: skip
     assert spread_words(["compare", "--bits=16", "dcmh"]) == ["compare", "--bits=16", "dcmh"]
+    assert spread_words(["--bits=16", "32", "dcmh", "--seeds", "-1"]) == [
+        "--bits=16", "--bits", "32", "dcmh", "--seeds", "-1",
+    ]  # fmt: skip
+
+
+NAMES = ["hichnet", "two towers, pairwise likelihood", "method_of_an_unbroken_name", "cca"]
+
+
+def rendered(bits, width):
+    """The tables of a grid with every cell filled, as a console of ``width`` letters shows them."""
+    values = {(b, d): Value(0.0907, 0.0011, b == bits[0]) for b in bits for d in ("i2t", "t2i")}
+    rows = [GridRow(name, values, note="1 of 3 runs failed" if name == "cca" else "") for name in NAMES]
+    console = Console(width=width, soft_wrap=True, highlight=False, record=True)
+    with console.capture() as capture:
+        for table in cli._tables(Grid("mAP", bits, rows), "wiki", width):
+            console.print(table)
+    return capture.get()
+
+
+@pytest.mark.parametrize(("bits", "tables"), [([16, 32, 64], 2), ([8, 16, 32, 64], 4)])
+def test_a_table_fits_80_columns_and_loses_nothing(bits, tables):
+    text = rendered(bits, 80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "…" not in text
+    lines = [line.split("│") for line in text.splitlines() if line.startswith("│")]
+    names = "".join(cells[1].strip() for cells in lines).replace(" ", "")
+    for name in NAMES:
+        assert names.count(name.replace(" ", "")) == tables
+    assert any(cells[1].strip() == "hichnet" for cells in lines)
+    assert text.count("0.091 ± 0.001") == len(NAMES) * len(bits) * 2
+    assert text.count("wiki: mAP, image → text") == tables // 2
+    assert text.count("wiki: mAP, text → image") == tables // 2
+
+
+def test_a_wide_terminal_holds_all_lengths():
+    assert rendered([8, 16, 32, 64, 128], 200).count("┏") == 2
+    assert "0.091 ± 0.001" in rendered([16, 32], 30), "one length at a time"
 
 
 def test_prints_tables_and_where_the_page_is(in_process, tmp_path, capsys):
@@ -38,7 +83,8 @@ def test_prints_tables_and_where_the_page_is(in_process, tmp_path, capsys):
     assert run([*arguments, "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "synthetic: mAP over the whole database" in shown
-    assert "8 t2i" in shown
+    assert "text → image" in shown
+    assert "8 bits" in shown
     assert "±" in shown
     assert "random, 8 bits, seed 1, on synthetic: i2t " in shown
     assert str(tmp_path / "index.html") in shown
@@ -94,7 +140,17 @@ def test_a_failed_cell_is_exit_code_1(in_process, tmp_path, capsys):
         (["compare", "hichnet", "--data", "synthetic[kind=multilabel]"], "hichnet: needs a label tree"),
         (["compare", "dcmh", "--data", DATA, "--bits", "0"], "bits.0: Input should be greater than or equal to 1"),
         (["compare", "dcmh", "--data", DATA, "--bits", "many"], "'--bits'"),
-        (["compare", "dcmh", "--data", DATA, "--seeds", "0"], "seeds: Tuple should have at least 1 item"),
+        (
+            ["compare", "dcmh", "--data", DATA, "--seeds", "0"],
+            "compare: seeds must be 1 or more, or a list of distinct seeds, got 0",
+        ),
+        (["compare", "dcmh", "--data", DATA, "--seeds", "-1"], "compare: seeds must be 1 or more"),
+        (["compare", "dcmh", "--data", DATA, "--seeds", "101"], "compare: seeds must be at most 100, or a list"),
+        (["compare", "dcmh", "--data", DATA, "--seeds", "2", "2"], "a list of distinct seeds, got 2, 2"),
+        (["compare", "dcmh", "--data", DATA, "--bits"], "compare: --bits needs at least one value"),
+        (["compare", "dcmh", "--bits", "--data", DATA], "compare: --bits needs at least one value"),
+        (["compare", "dcmh", "--data", "--bits=16"], "compare: --data needs at least one value"),
+        (["compare", "dcmh", "--data", DATA, "--device", "tpu"], "compare: device must be one of auto, cpu"),
         (["compare", "dcmh", "--data", DATA, "--jobs", "0"], "compare: jobs must be a whole number"),
         (["compare", "--plan", "nowhere.json"], "compare: no plan at nowhere.json"),
         (["compare", "dcmh", "--plan", "x.json"], "compare: --plan takes the place of METHOD"),
@@ -115,3 +171,21 @@ def test_help_has_an_example(capsys):
     shown = capsys.readouterr().out
     assert "Example: fasthash compare" in shown
     assert "[beta=0.5]" in shown
+
+
+def test_the_example_of_the_help_can_run(monkeypatch):
+    """Every row of it, checked on the real set; the image network is not needed for that."""
+    if reason := data.names()["emoji"].reason:
+        pytest.skip(reason)
+    module = importlib.import_module("fasthash.data.emoji")
+    monkeypatch.setattr(module, "cached_features", lambda name, net, rows, **rest: np.ones((len(rows), 1280), "f4"))
+    (command,) = [one for one in _app.app.registered_commands if one.callback is cli.compare]
+    words = shlex.split(command.epilog.removeprefix("Example: ").replace("\\[", "["))
+    assert words[:2] == ["fasthash", "compare"]
+    asked = []
+    monkeypatch.setattr("fasthash.compare.run_compare", lambda plan, *a, **k: asked.append(plan) or exit(0))
+    with pytest.raises(SystemExit):
+        run(words[1:])
+    cells = compare_run._prepare(asked[0]).cells
+    assert {cell.method for _, _, cell in cells} == {"dcmh", "djsrh", "cca", "random"}
+    assert {cell.bits for _, _, cell in cells} == {16, 32, 64}

@@ -22,10 +22,10 @@ def in_process(monkeypatch):
     """Cells run in this process instead of in workers; what was run, in order."""
     ran = []
 
-    def run_cells(cells, folder, report, *, device, **rest):
+    def run_cells(cells, folder, report, **rest):
         for cell in cells:
             ran.append(cell)
-            task = {"cell": cell.to_dict(), "folder": str(folder), "device": device}
+            task = {"cell": cell.to_dict(), "folder": str(folder)}
             report(cell, _worker._answer(task, {}))
         return True
 

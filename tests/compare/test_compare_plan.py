@@ -79,6 +79,23 @@ def test_tables_take_their_rows_in_the_order_of_the_plan():
     ]  # fmt: skip
 
 
+def test_pictures_of_tables():
+    one = Plan.make(rows=ROWS, data=["emoji", "emoji[text=both]"], tables=[{"title": "All of it"}])
+    assert [one.picture(label, "All of it") for label in one.data_items()] == [
+        "compare_emoji",
+        "compare_emoji_text_both",
+    ]
+    tables = [{"title": "All of it"}, {"title": "all, of it", "data": ["wiki"]}]
+    two = Plan.make(rows=ROWS, data=["emoji", "wiki"], tables=[*tables[:1], {"title": "some", "rows": ["dcmh"]}])
+    assert two.picture("wiki", "All of it") == "compare_wiki_all_of_it"
+    assert Plan.make(rows=ROWS, data=["emoji", "wiki"], tables=[tables[0] | {"data": ["emoji"]}, tables[1]])
+
+
+def test_a_target_over_real_values_may_ask_for_any_length():
+    targets = [{"data": "synthetic", "row": "dcmh", "over": "ridge", "bits": [16]}]
+    assert Plan.make(rows=["dcmh", {"method": "ridge", "bits": [64]}], data=DATA, targets=targets).targets
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -92,7 +109,11 @@ def test_tables_take_their_rows_in_the_order_of_the_plan():
         ({"data": ["synthetic", "synthetic"]}, "plan: data: each data set may be named once"),
         ({"bits": [0]}, "plan: bits.0: Input should be greater than or equal to 1, got 0"),
         ({"bits": [5000]}, "plan: bits.0: Input should be less than or equal to 4096"),
-        ({"seeds": 0}, "plan: seeds: Tuple should have at least 1 item"),
+        ({"seeds": 0}, "plan: seeds must be 1 or more, or a list of distinct seeds, got 0"),
+        ({"seeds": 101}, "plan: seeds must be at most 100, or a list of distinct seeds, got 101"),
+        ({"seeds": []}, "plan: seeds: Tuple should have at least 1 item"),
+        ({"seeds": [3, 1, 3]}, "plan: seeds must be 1 or more, or a list of distinct seeds, got 3, 1, 3"),
+        ({"seeds": True}, "plan: seeds: Input should be a valid tuple"),
         ({"seeds": [-1]}, "plan: seeds.0"),
         ({"targets": [{"data": "synthetic", "row": "dcmh"}]}, "targets.0: a target needs either at_least or over"),
         ({"targets": [{"data": "synthetic", "row": "x", "at_least": 0.5}]}, "row must be of dcmh, random; got 'x'"),
@@ -108,6 +129,30 @@ def test_tables_take_their_rows_in_the_order_of_the_plan():
         ),
         ({"tables": [{"title": "t", "rows": ["ssah"]}]}, "table 't': rows must be of dcmh, random; got 'ssah'"),
         ({"colour": 3}, "plan: colour: Extra inputs are not permitted, got 3"),
+        ({"source": "x"}, "plan: source: Extra inputs are not permitted, got 'x'"),
+        (
+            {"targets": [{"data": "synthetic", "row": "dcmh", "at_least": 1, "bits": [16, 24]}]},
+            "target of 'dcmh' on 'synthetic': bits of 'dcmh' must be of 16, 32, 64, got 24",
+        ),
+        (
+            {
+                "rows": ["dcmh", {"method": "random", "bits": [16]}],
+                "targets": [{"data": "synthetic", "row": "dcmh", "over": "random"}],
+            },
+            "target of 'dcmh' on 'synthetic': bits of 'random' must be of 16, got 32",
+        ),
+        (
+            {
+                "rows": ["dcmh", "ridge"],
+                "targets": [{"data": "synthetic", "row": "dcmh", "over": "ridge", "measure": "ndcg"}],
+            },
+            "measure of 'ridge' must be of map_all, map_at_50, got 'ndcg'",
+        ),
+        (
+            {"tables": [{"title": "a, b"}, {"title": "A b"}]},
+            "plan: tables: 'a, b' on synthetic and 'A b' on synthetic give the same picture compare_synthetic_a_b.png",
+        ),
+        ({"tables": [{"title": "twice"}, {"title": "twice"}]}, "give the same picture compare_synthetic_twice.png"),
     ],
 )
 def test_a_bad_plan_is_one_line(change, message):
@@ -121,6 +166,10 @@ def test_a_plan_file(tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"rows": ROWS, "data": DATA, "bits": [8]}))
     assert Plan.read(path) == Plan.make(rows=ROWS, data=DATA, bits=[8])
+    for key in ("source", "cls", "self"):
+        path.write_text(json.dumps({"rows": ROWS, "data": DATA, key: "x"}))
+        with pytest.raises(ValueError, match=rf"plan\.json: {key}: Extra inputs are not permitted, got 'x'$"):
+            Plan.read(path)
     path.write_text("{")
     with pytest.raises(ValueError, match=r"plan\.json is not JSON"):
         Plan.read(path)

@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from compare_cases import DATA, DJSRH, TOWERS
 
 from fasthash import data, evaluation, metrics
 from fasthash.baselines import CCA, RidgeLabels, rank_by_cosine
-from fasthash.compare import run_compare
+from fasthash.compare import _worker, run_compare
+from fasthash.compare import run as run_module
+from fasthash.compare.cells import Cell, cells_of, resolve_device
 from fasthash.training import train
 
 OPTIONS = {"pairs": 120, "image_width": 12, "text_width": 9}
@@ -143,6 +146,14 @@ def test_a_failing_cell_leaves_the_others(make_plan, in_process, tmp_path):
         ({"rows": ["djsrh"], "data": ["synthetic[colour=red]"]}, "synthetic has the options"),
         ({"rows": ["djsrh"], "data": ["synthetic[kind=unlabelled]"]}, "compare: needs labels, synthetic has none"),
         ({"rows": ["hichnet"], "data": ["synthetic[kind=multilabel]"]}, "hichnet: needs a label tree"),
+        (
+            {
+                "data": ["synthetic[kind=multilabel]"],
+                "rows": ["random"],
+                "targets": [{"data": "synthetic", "row": "random", "at_least": 0, "measure": "ndcg"}],
+            },
+            "target of 'random' on 'synthetic': measure ndcg needs a label tree, synthetic has none",
+        ),
         ({"rows": [{"method": "djsrh", "data": []}]}, "no row of the plan runs on any of its data sets"),
     ],
 )
@@ -152,6 +163,77 @@ def test_what_cannot_run_is_told_before_anything_is_trained(make_plan, in_proces
     assert message in str(error.value)
     assert in_process == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_seed_leaves_a_target_open(make_plan, tmp_path, monkeypatch):
+    def run_cells(cells, folder, report, **rest):
+        for cell in cells:
+            wrong = cell.method == "djsrh" and cell.seed == 1
+            task = {"cell": cell.to_dict(), "folder": str(folder)}
+            report(cell, {"state": "failed", "error": "no luck"} if wrong else _worker._answer(task, {}))
+        return True
+
+    monkeypatch.setattr(run_module, "run_cells", run_cells)
+    targets = [{"data": "synthetic", "row": "djsrh", "at_least": 0.01}]
+    compared = run_compare(make_plan(seeds=3, targets=targets), tmp_path, progress=False)
+    assert [(one.met, one.seeds) for one in compared.outcomes] == [(None, "2 of 3 seeds, 1 failed")] * 2
+    table = (tmp_path / "compare.md").read_text()
+    assert table.count("| **not judged, 1 seed failed** | 2 of 3 seeds, 1 failed |") == 2
+    assert ("targets met", "0 of 2") in compared.shown.facts
+
+
+def test_what_was_measured_earlier_is_told_as_it_was_measured(make_plan, in_process, tmp_path):
+    first = run_compare(make_plan(), tmp_path, progress=False)
+    threads = {c["result"]["threads"] for c in cells(tmp_path)}
+    assert threads == {torch.get_num_threads()}
+    assert {c["result"]["device"] for c in cells(tmp_path)} == {"cpu"}
+    for path in (tmp_path / "cells").glob("*/cell.json"):  # as with three threads
+        value = json.loads(path.read_text())
+        assert "device" not in value["cell"]
+        value["result"]["threads"] = 3
+        path.write_text(json.dumps(value))
+    again = run_compare(make_plan(), tmp_path, threads=2, jobs=5, progress=False)
+    assert (again.reused, len(in_process)) == (4, 4)
+    assert again.shown.provenance["measured"] == "with 3 threads on cpu"
+    assert "- measured: with 3 threads on cpu\n" in (tmp_path / "compare.md").read_text()
+    assert first.shown.provenance["measured"].endswith("on cpu")
+    for path in (tmp_path / "cells").glob("*random*/cell.json"):  # as an earlier version wrote them
+        value = json.loads(path.read_text())
+        del value["result"]["threads"], value["result"]["device"]
+        path.write_text(json.dumps(value))
+    mixed = run_compare(make_plan(), tmp_path, progress=False)
+    assert mixed.reused == 4
+    said = "2 runs with 3 threads on cpu; 2 runs threads and device not recorded"
+    assert mixed.shown.provenance["measured"] == said
+    assert said in (tmp_path / "index.html").read_text()
+
+
+def test_the_folder_of_a_cell_is_the_same_as_ever_on_the_cpu_alone():
+    values = ("wiki", "df8e", "dcmh", {"epochs": 3}, 16, 0)
+    cpu = Cell(*values)
+    assert cpu.folder == "wiki-dcmh-16-s0-a0310bbc"
+    assert "device" not in cpu.to_dict()
+    assert Cell(*values, "cuda").folder not in (cpu.folder, Cell(*values, "mps").folder)
+    assert Cell(**Cell(*values, "cuda").to_dict()) == Cell(*values, "cuda")
+    assert Cell(**cpu.to_dict()) == cpu
+
+
+def test_the_device_is_resolved_once_for_all(make_plan, in_process, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
+    assert [resolve_device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(ValueError, match="compare: device must be one of auto, cpu, cuda, mps, got 'tpu'"):
+        run_compare(make_plan(), tmp_path / "out", device="tpu", progress=False)
+    with pytest.raises(ValueError, match="compare: device cuda was asked for, but torch finds none"):
+        run_compare(make_plan(), tmp_path / "out", device="cuda", progress=False)
+    assert not (tmp_path / "out").exists()
+    plan = make_plan(rows=[DJSRH, "random", "ridge"])
+    (item,) = plan.data_items().values()
+    found = {c.method: c.device for row in plan.rows for c in cells_of(plan, row, item, small, "0", "cuda")}
+    assert found == {"djsrh": "cuda", "random": "cpu", "ridge": "cpu"}, "what is fitted at once is fitted on the CPU"
 
 
 @pytest.mark.parametrize("change", [{"jobs": 0}, {"threads": 0}, {"jobs": 2.5}])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fasthash.compare import Plan
+from fasthash.compare import Plan, output
 from fasthash.compare.summary import Results, Series, best_row, judge
 
 
@@ -90,7 +90,8 @@ def test_real_values_stand_at_every_length(results):
 
 
 def outcomes(results, **target):
-    plan = Plan.make(rows=["dcmh", "ssah", "ridge"], data=["wiki"], bits=[16], targets=[{"data": "wiki"} | target])
+    target = {"bits": [16]} | target
+    plan = Plan.make(rows=["dcmh", "ssah", "ridge"], data=["wiki"], bits=[16, 32], targets=[{"data": "wiki"} | target])
     return judge(plan, results)
 
 
@@ -121,3 +122,57 @@ def test_a_target_that_was_not_measured(results):
     (open_,) = outcomes(results, row="dcmh", at_least=0.1, bits=[32], directions=["i2t"])
     assert open_.met is None
     assert open_.reached is None
+
+
+def test_a_tie_is_not_better(results):
+    for seed in range(3):
+        results.add("wiki", "ssah", 32, seed, result(0.5, 0.6), fixed=False)
+        results.add("wiki", "dcmh", 32, seed, result(0.5, 0.6 + 0.01 * (seed == 2)), fixed=False)
+    i2t, t2i = outcomes(results, row="dcmh", over="ssah", bits=[32])
+    assert (i2t.margin, i2t.met, i2t.seeds) == (0.0, False, "0 of 3 seeds")
+    assert (t2i.met, t2i.seeds) == (True, "1 of 3 seeds")
+    assert i2t.wanted == "more than ssah"
+    assert output._goal(i2t).margin == "missed by a tie"
+    for seed in range(3):  # values whose difference is exact
+        results.add("wiki", "ssah", 32, seed, result(0.25, 0.75), fixed=False)
+        results.add("wiki", "dcmh", 32, seed, result(0.5, 0.5), fixed=False)
+    above, below = (
+        outcomes(results, row="dcmh", over="ssah", by=by, bits=[32], directions=[direction])[0]
+        for by, direction in ((0.25, "i2t"), (-0.25, "t2i"))
+    )
+    assert (above.margin, above.met, above.seeds) == (0.0, True, "3 of 3 seeds")
+    assert (below.margin, below.met, below.seeds) == (0.0, True, "3 of 3 seeds")
+    (value,) = outcomes(results, row="dcmh", at_least=0.5, bits=[32], directions=["i2t"])
+    assert value.met, "a value that is reached is reached"
+
+
+def test_a_target_is_not_met_while_a_seed_is_missing():
+    found = Results()
+    for seed, value in ((0, 0.9), (2, 0.8)):
+        found.add("wiki", "dcmh", 16, seed, result(value, 0.1), fixed=False)
+    for seed in (0, 1):
+        found.add("wiki", "ssah", 16, seed, result(0.5, 0.5), fixed=False)
+    found.add("wiki", "ridge", None, 0, result(0.2, 0.2), fixed=True)
+    high, low = outcomes(found, row="dcmh", at_least=0.7)
+    assert (high.met, high.seeds) == (None, "2 of 3 seeds, 1 failed")
+    assert high.margin == pytest.approx(0.15)
+    assert (low.met, low.seeds) == (None, "0 of 3 seeds, 1 failed")
+    assert output._goal(high).margin == "not judged, 1 seed failed"
+    assert high.to_dict()["met"] is None
+    (paired,) = outcomes(found, row="dcmh", over="ssah", directions=["i2t"])
+    assert (paired.met, paired.seeds) == (None, "1 of 3 seeds, 2 failed"), "seed 0 alone is in both"
+    (over_fixed,) = outcomes(found, row="dcmh", over="ridge", directions=["i2t"])
+    assert (over_fixed.met, over_fixed.seeds) == (None, "2 of 3 seeds, 1 failed")
+    (fixed,) = outcomes(found, row="ridge", at_least=0.1, directions=["i2t"])
+    assert (fixed.met, fixed.seeds) == (True, "1 of 1 seed"), "a row without randomness has one"
+
+
+def test_how_the_runs_were_measured():
+    one, two, old = {"threads": 1, "device": "cpu"}, {"threads": 2, "device": "cuda (some card)"}, {}
+    assert output.measured([one, one]) == "with 1 thread on cpu"
+    assert output.measured([two]) == "with 2 threads on cuda (some card)"
+    assert output.measured([old, two, one, one]) == (
+        "2 runs with 1 thread on cpu; 1 run with 2 threads on cuda (some card); 1 run threads and device not recorded"
+    )
+    assert output.measured([old]) == "threads and device not recorded"
+    assert output.measured([]) == ""

@@ -81,6 +81,6 @@ def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(make_plan, tmp_
 
 def test_no_cell_begins_after_a_stop(tmp_path):
     cell = Cell("synthetic", "0", "random", {}, 8, 0)
-    pool = workers._Pool([cell], tmp_path, 1, "cpu")
+    pool = workers._Pool([cell], tmp_path, 1)
     pool.stopping = True
     assert pool.following() is None
