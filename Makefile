@@ -26,8 +26,11 @@ $(VENV)/.installed-%: $(NATIVE) | $(BIN)/python
 demo: $(VENV)/.installed-demo
 	$(BIN)/fasthash demo --out $(OUT)
 
+# After `make lint` the environment has what tests need: no second build for a second set of extras.
+HAS_TESTS := $(if $(wildcard $(VENV)/.installed-dev),dev,test)
+
 # A file's tests share what is compiled and made for them, so files go to processes whole.
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-$(HAS_TESTS)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
