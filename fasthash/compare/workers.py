@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -32,11 +33,13 @@ class _Worker(threading.Thread):
         self.process: subprocess.Popen[str] | None = None
 
     def run(self) -> None:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-            while (cell := self.pool.following()) is not None:
-                self.pool.answers.put((cell, self._ask(cell, log)))
-            self.close()
-        self.pool.answers.put(None)
+        try:
+            with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+                while (cell := self.pool.following()) is not None:
+                    self.pool.answers.put((cell, self._ask(cell, log)))
+                self.close()
+        finally:
+            self.pool.answers.put(None)  # whatever happened: the caller waits for it
 
     def _ask(self, cell: Cell, log: Any) -> dict[str, Any]:
         if self.process is None or self.process.poll() is not None:
@@ -64,7 +67,8 @@ class _Worker(threading.Thread):
         """Let the process end by itself: its input is over."""
         if self.process is not None:
             assert self.process.stdin is not None
-            self.process.stdin.close()
+            with contextlib.suppress(OSError):  # what a dead process has not read is written once more, in vain
+                self.process.stdin.close()
             self.process.wait()
 
 

@@ -53,6 +53,21 @@ def test_a_process_that_cannot_start_says_why(make_plan, tmp_path, monkeypatch):
     assert {why for _, why in compared.failures} == {"its process ended with exit code 1"}
 
 
+def test_a_task_that_a_dead_process_never_read_holds_nobody_up(make_plan, tmp_path, monkeypatch):
+    """Its bytes wait in the pipe's buffer, and closing the pipe tries them again."""
+    start = workers._Pool.start
+
+    def start_and_wait_for_its_end(self, log):
+        process = start(self, log)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(workers.sys, "executable", "/bin/false")
+    monkeypatch.setattr(workers._Pool, "start", start_and_wait_for_its_end)
+    compared = run_compare(make_plan(rows=["random"]), tmp_path, progress=False)
+    assert {why for _, why in compared.failures} == {"its process ended with exit code 1"}
+
+
 def stop_when_training(folder):
     """One SIGINT to this process alone, as soon as a worker has begun a run."""
     for _ in range(600):
