@@ -7,36 +7,23 @@ over goes to the finest. Features are centred by the training mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from fasthash import losses, ops
-from fasthash.methods._base import (
-    Batch,
-    Method,
-    Options,
-    Outputs,
-    Phase,
-    Positive,
-    Preset,
-    Share,
-    TrainData,
-    Weight,
-    Widths,
-)
+from fasthash.methods._alternating import Alternating, AlternatingOptions
+from fasthash.methods._base import Batch, Outputs, Positive, Preset, Share, TrainData, Weight
 from fasthash.methods._layers import class_ids, layer_widths, of_layers
-from fasthash.methods._networks import sgd_or_adamw, tower
 from fasthash.methods._registry import register
 
 
-class HiCHNetOptions(Options):
+class HiCHNetOptions(AlternatingOptions):
     """Values of the authors' code for FashionVC, which has two layers."""
 
-    epochs: int = Field(500, ge=1)
-    batch_size: int = Field(128, ge=1)
     # confidences rho_k of the similarities and eta_k of the classifications, coarse to fine: (0.2, 0.8) in the code.
     # None: 0.8 for the finest layer, 0.2 shared by the others
     layer_weights: tuple[Weight, ...] | None = None
@@ -44,22 +31,13 @@ class HiCHNetOptions(Options):
     layer_shares: tuple[Positive, ...] | None = None
     length: Literal["total", "per_layer"] = "total"  # what ``bits`` counts; the paper leaves it open
     lam: Share = 0.5  # lambda: 2 (lambda regularised similarity + (1 - lambda) classification); the code's is 1/2
-    gamma: Weight = 1.0  # quantisation |B - H|^2
-    eta: Weight = 1.0  # balance |H 1|^2
     # HiCHNet-flat: one hash layer and one classifier, blind to the hierarchy; weights and shares of layers play no part
     flat: bool = False
     flat_similarity: Literal["finest", "any"] = "finest"  # of HiCHNet-flat alone: a common finest label, or any
     # official: the text network of the code, without tanh on its first head and with tanh(tanh(W f) + b) on its second
     compat: Literal["paper", "official"] = "paper"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr_first: Positive = 0.1  # linear from the first epoch ...
     lr_last: Positive = 1e-5  # ... to the last
-    weight_decay: Weight = 0.0
-    image_hidden: Widths = ()  # feature mode: the hash layers on fixed features
-    text_hidden: Widths = (8192,)
-    normalize: bool = False  # unit-length centred features before the first layer
-    dropout: float = Field(0.0, ge=0, lt=1)
-    init_std: float | None = Field(0.01, gt=0)  # None: PyTorch's default initialisation
 
     @model_validator(mode="after")
     def _fits(self) -> HiCHNetOptions:
@@ -75,10 +53,10 @@ _FEATURES = {  # of towers on fixed features, in place of a fine-tuned network
 
 
 @register
-class HiCHNet(Method):
+class HiCHNet(Alternating):
     """Sum over layers k of rho_k (likelihood of S^k + classification), + quantisation + balance; F, G, B alternate.
 
-    The codes b^1 .. b^K of the layers, coarse to fine, stand side by side. Banks hold the values of the training pass.
+    The codes b^1 .. b^K of the layers, coarse to fine, stand side by side.
     """
 
     name = "hichnet"
@@ -103,9 +81,6 @@ class HiCHNet(Method):
     }
 
     options: HiCHNetOptions
-    image_bank: losses.CodeBank  # F = [F^1 .. F^K] [n, bits], the latest relaxed image codes
-    text_bank: losses.CodeBank  # G [n, bits]
-    unified: Tensor  # B [n, bits], -1/+1
 
     def __init__(self, train: TrainData, bits: int, options: HiCHNetOptions) -> None:
         o = options
@@ -123,46 +98,27 @@ class HiCHNet(Method):
             shares = of_layers("hichnet", "layer_shares", o.layer_shares, layers)
         self.weights = weights or ([0.2 / (layers - 1)] * (layers - 1) + [0.8] if layers > 1 else [1.0])
         self.layer_bits = layer_widths("hichnet", bits * layers if o.length == "per_layer" else bits, layers, shares)
-        super().__init__(train, sum(self.layer_bits), o)
         self.ids = ids  # int64 [n, layers]
-        config = {"normalize": o.normalize, "dropout": o.dropout, "init_std": o.init_std}
+        self.classes = classes
         slip = self.layer_bits[-1] if o.compat == "official" else 0
-        self.image = tower(train.image, o.image_hidden, self.bits, **config)
-        self.text = tower(train.text, o.text_hidden, self.bits, inner_tanh=slip, **config)
-        self.image_classifiers, self.text_classifiers = self._classifiers(classes), self._classifiers(classes)
-        self.image_bank = losses.CodeBank(torch.randn(len(train), self.bits))
-        self.text_bank = losses.CodeBank(torch.randn(len(train), self.bits))
-        self.register_buffer("unified", torch.empty(len(train), self.bits))
+        super().__init__(train, sum(self.layer_bits), o, inner_tanh=slip)
         self.nll = losses.PairwiseNLL(layer_weights=self.weights, layer_bits=self.layer_bits)
-        self.quantization, self.balance = losses.Quantization(), losses.CodeBalance()
-        self._update_unified()
 
-    def _classifiers(self, classes: list[int]) -> nn.ModuleList:
-        made = nn.ModuleList(nn.Linear(bits, c) for bits, c in zip(self.layer_bits, classes, strict=True))
+    def add_heads(self) -> None:
+        self.image_classifiers, self.text_classifiers = self._classifiers(), self._classifiers()
+
+    def _classifiers(self) -> nn.ModuleList:
+        made = nn.ModuleList(nn.Linear(b, c) for b, c in zip(self.layer_bits, self.classes, strict=True))
         if self.options.init_std is not None:
             for parameter in made.parameters():
                 nn.init.normal_(parameter, std=self.options.init_std)
         return made
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        o = self.options
-        common = {"lr": o.lr_first, "weight_decay": o.weight_decay, "backbone_scale": o.backbone_scale}
-        networks = {side: (getattr(self, side), getattr(self, f"{side}_classifiers")) for side in ("image", "text")}
-        return {side: sgd_or_adamw(o.optimizer, *modules, **common) for side, modules in networks.items()}
+    def networks(self, side: str) -> Sequence[nn.Module]:
+        return *super().networks(side), getattr(self, f"{side}_classifiers")
 
-    def learning_rates(self, epoch: int) -> dict[str, float]:
-        o = self.options
-        lr = o.lr_first + (o.lr_last - o.lr_first) * epoch / max(1, o.epochs - 1)
-        return {"image": lr, "text": lr}
-
-    def phases(self, epoch: int) -> list[Phase]:
-        return [Phase(side, (side,), "random", reads=(side,)) for side in ("image", "text")]
-
-    def end_epoch(self, epoch: int) -> None:
-        self._update_unified()
-
-    def _update_unified(self) -> None:
-        self.unified.copy_(torch.where(self.image_bank.codes + self.text_bank.codes >= 0, 1.0, -1.0))
+    def learning_rate(self, share: float) -> float:
+        return self.options.lr_first + (self.options.lr_last - self.options.lr_first) * share
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         if phase == "image":
@@ -175,14 +131,12 @@ class HiCHNet(Method):
 
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
         o, h = self.options, outputs["h"]
-        own, other = (self.image_bank, self.text_bank) if phase == "image" else (self.text_bank, self.image_bank)
-        rest = own.update(index, h)
-        mean = 1 / (len(own) * len(index))
+        bank, terms = self.common_terms(h, index, phase, 2 * o.lam)
+        mean = 2 / (len(bank) * len(index))
         return {
-            "nll": mean * 2 * o.lam * self._similarity(h, other.codes, index),
-            "quantization": mean * 2 * o.lam * o.gamma * self.quantization(h, self.unified[index]),
-            "balance": mean * 2 * o.lam * o.eta * self.balance(h, rest),
-            "classification": mean * 2 * (1 - o.lam) * self._classification(h, index, phase),
+            "nll": mean * o.lam * self._similarity(h, bank, index),
+            **terms,
+            "classification": mean * (1 - o.lam) * self._classification(h, index, phase),
         }
 
     def _similarity(self, h: Tensor, bank: Tensor, index: Tensor) -> Tensor:
