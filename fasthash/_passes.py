@@ -1,10 +1,14 @@
-"""Losses of the sweeps over the training rows: what the history of a run is made of."""
+"""Sweeps over the training rows: which rows each step takes, and the losses that the history of a run is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from fasthash.methods import Phase
 
 
 class Pass:
@@ -47,3 +51,20 @@ def losses(passes: list[Pass]) -> dict[str, float]:
             sums = {term: sum(float(done.terms.get(term, 0.0)) for done in same) for term in terms}
             out |= {f"term_{name}_{term}": value / steps for term, value in sums.items()}
     return out
+
+
+def generator_of(seed: int, epoch: int, position: int) -> torch.Generator:
+    """Of the draws of one phase: the same in every sitting, whatever was drawn before."""
+    high, low = divmod(position, 64)
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 64 + low + (high << 58))
+
+
+def batches(phase: Phase, n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Rows of each step of a sweep over ``n`` of them: int64 [size], the last of a shuffle what is left over."""
+    if phase.sampler == "shuffle":
+        for index in torch.randperm(n, generator=generator).split(size):
+            if len(index) == size or not phase.drop_last:
+                yield index
+    else:
+        for _ in range(max(1, n // size)):
+            yield torch.randperm(n, generator=generator)[:size]

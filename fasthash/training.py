@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,19 @@ from torch import Tensor
 
 from fasthash import data as datasets
 from fasthash import evaluation, methods
+from fasthash._fabric import fabric_of
 from fasthash._interrupt import StopSignal
-from fasthash._passes import Pass, losses
+from fasthash._passes import Pass, batches, generator_of, losses
 from fasthash._progress import TrainingProgress
-from fasthash._raw_inputs import raw_rows
 from fasthash._run_folder import RunFolder
 from fasthash._stepper import Stepper
+from fasthash._train_data import train_data
 from fasthash.codes import check_bits
 from fasthash.data import PairedDataset
 from fasthash.distributed import gather_rows
-from fasthash.models import FeatureRows, HashModel, feature_rows
+from fasthash.models import HashModel
 from fasthash.models.pictures import announced
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 CHECKPOINT_SECONDS = 60.0  # also at every evaluation and on interruption
 GPU_CHECK_STEPS = 50  # between looks at a loss on a GPU, each of which waits for it
 STOP_CHECK_STEPS = 16  # between agreements of several processes on whether to stop
@@ -107,7 +106,7 @@ def train(
     seed = _whole("seed", seed, 0, 2**32 - 1)
     every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
     accumulate = _whole("accumulate", accumulate, 1, 2**31)
-    fabric = _fabric(device, precision)
+    fabric = fabric_of(device, precision)
     folder = None
     if out is not None:
         request = {
@@ -138,26 +137,6 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
-def _fabric(device: str, precision: str) -> Fabric:
-    """This process's device, in the group that torchrun made, if any; the weights stay float32 at any precision."""
-    if device not in DEVICES:
-        raise ValueError(f"train: device must be one of {', '.join(DEVICES)}, got {device!r}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"train: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("train: device cuda was asked for, but torch.cuda.is_available() is False")
-    if precision == "16-mixed" and not (device in ("auto", "cuda") and torch.cuda.is_available()):
-        raise ValueError(f"train: precision 16-mixed needs a CUDA device, got device {device}; take bf16-mixed")
-    settings: dict[str, Any] = {"accelerator": device, "precision": precision}
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return Fabric(devices=1, **settings)
-    local = int(os.environ["LOCAL_WORLD_SIZE"])
-    nodes = int(os.environ["WORLD_SIZE"]) // local
-    fabric = Fabric(devices=local, num_nodes=nodes, strategy="ddp", **settings)
-    fabric.launch()
-    return fabric
-
-
 @dataclass
 class _Position:
     """Where the next step stands."""
@@ -186,7 +165,7 @@ class _Loop:
         self.fabric, self.data, self.seed, self.options = fabric, data, seed, options
         self.eval_every, self.folder = eval_every, folder
         # compiled networks take dense rows: the number of entries changes from batch to batch
-        self.train_data = _train_data(
+        self.train_data = train_data(
             data,
             fabric.device,
             options,
@@ -287,22 +266,10 @@ class _Loop:
         return bool(told > 0)
 
     def _batches(self, phase: methods.Phase) -> Iterator[Tensor]:
-        """Row indices of the phase's remaining steps: drawn from (seed, epoch, phase) alone, so they can be redrawn."""
-        high, low = divmod(self.at.phase, 64)
-        seed = (self.seed * 1_000_003 + self.at.epoch) * 64 + low
-        generator = torch.Generator().manual_seed(seed + (high << 58))
+        """Row indices of the phase's remaining steps."""
         n = len(self.train_data)
-        size = min(self.options.batch_size, n)
-        if phase.sampler == "shuffle":
-            parts = list(torch.randperm(n, generator=generator).split(size))
-            if phase.drop_last and len(parts[-1]) < size:
-                parts.pop()
-            yield from parts[self.at.step :]
-        else:
-            for step in range(max(1, n // size)):
-                index = torch.randperm(n, generator=generator)[:size]
-                if step >= self.at.step:
-                    yield index
+        generator = generator_of(self.seed, self.at.epoch, self.at.phase)
+        return islice(batches(phase, n, min(self.options.batch_size, n), generator), self.at.step, None)
 
     def _end_epoch(self, bar: TrainingProgress, started: float) -> None:
         self.stepper.settle()
@@ -397,39 +364,6 @@ class _Loop:
         self.fabric.barrier()  # nobody leaves, and ends the group, before the files are there
         name = self.method.name
         return Run(name, self.options, self.seed, model, scores, self.history, self.seconds, folder)
-
-
-def _train_data(
-    data: PairedDataset,
-    device: torch.device,
-    options: methods.Options,
-    seed: int,
-    *,
-    supervision: str,
-    local: bool,
-    entries: bool,
-) -> methods.TrainData:
-    """The training rows; ``entries``: features that are mostly zeros may be handled entry by entry."""
-    rows = data.split.train
-
-    def part(values: Any, dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(values[rows]).to(device, dtype)
-
-    labels: Tensor | None = None
-    layers: tuple[Tensor, ...] = ()
-    if supervision != "none":
-        labels = part(data.labels, torch.uint8)
-    if supervision == "label tree":
-        assert data.tree is not None
-        layers = tuple(part(layer.one_hot, torch.uint8) for layer in data.tree.layers)
-    rows_of = feature_rows if entries else FeatureRows
-    image = raw_rows("image", data, options, device, seed) or rows_of(part(data.image, torch.float32))
-    text = raw_rows("text", data, options, device, seed) or rows_of(part(data.text, torch.float32))
-    regions, words = (
-        part(values, torch.float32) if local and values is not None else None
-        for values in (data.image_local, data.text_local)
-    )
-    return methods.TrainData(image, text, labels, layers, regions, words)
 
 
 def _finished_run(folder: RunFolder, options: methods.Options, data: PairedDataset) -> Run:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fasthash import evaluation, methods
+from fasthash._fabric import DEVICES
 from fasthash._files import replace_file
 from fasthash.compare._memory import PeakMemory
 from fasthash.compare.items import Item, method_options, numbers, parse_item
@@ -19,7 +20,7 @@ from fasthash.compare.peers import PEERS, Values
 from fasthash.compare.plan import Plan, Row
 from fasthash.data import PairedDataset, load
 from fasthash.evaluation import Codes
-from fasthash.training import DEVICES, train
+from fasthash.training import train
 
 FORMAT = 1  # of what a cell measures: a cell of another format is measured again
 AT_THE_END = 2**31  # epochs between evaluations: the last epoch alone is scored

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fasthash.models import backbones
-from fasthash.models.multiscale import MultiScale
+from fasthash.models.multiscale import MultiScale, MultiScaleWords
 from fasthash.models.sparse import SparseBatch, is_sparse
 from fasthash.models.word_linear import WordLinear
+
+TAKES_ENTRIES = (WordLinear, MultiScaleWords)  # first layers that work on the entries of sparse rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,28 +104,34 @@ class Tower(nn.Module):
     def take_entries(self) -> bool:
         """Let the first hidden layer work on the entries of sparse rows (`SparseBatch`), where there is one."""
         first = self.layers[0]
-        if self.backbone is not None or self.scales is not None or not self.config.hidden:
+        if self.backbone is not None or not self.config.hidden:
             return False
         if isinstance(first, nn.Linear):
-            self.layers[0] = WordLinear(first)
+            self.layers[0] = WordLinear(first) if self.scales is None else MultiScaleWords(first, self.scales)
         return True
 
     def take_dense(self) -> None:
         """Undo `take_entries`: ordinary layers with the same weights."""
         first = self.layers[0]
-        if isinstance(first, WordLinear):
+        if isinstance(first, TAKES_ENTRIES):
             self.layers[0] = first.to_linear()
 
     def _first_of_entries(self, x: SparseBatch) -> Tensor:
         scale = None
         if self.config.normalize:
             scale = self.config.width**0.5 / x.distances(self.mean).clamp_min(1e-12)
-        made: Tensor = self.layers[0](x, self.mean if self.config.centre else None, scale)
+        mean = self.mean if self.config.centre else None
+        made: Tensor
+        if self.scales is None:
+            made = self.layers[0](x, mean, scale)
+        else:
+            features = x.dense() - self.mean if scale is None else (x.dense() - self.mean) * scale[:, None]
+            made = self.layers[0](x, mean, scale, self.scales.averages(features))
         return made
 
     def trunk(self, x: Any) -> Tensor:
         """Activations [n, hidden[-1]] before the hash layer: the features f of the papers."""
-        if isinstance(self.layers[0], WordLinear) and not self.training and isinstance(x, Tensor) and is_sparse(x):
+        if isinstance(self.layers[0], TAKES_ENTRIES) and not self.training and isinstance(x, Tensor) and is_sparse(x):
             x = SparseBatch.from_dense(x)  # to encode by the entries what comes as a dense array
         if isinstance(x, SparseBatch):
             return self.layers[1:-1](self._first_of_entries(x))

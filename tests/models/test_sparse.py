@@ -231,7 +231,6 @@ def test_a_copy_has_neither_optimizer_nor_memory(features):
 
 def test_what_cannot_take_entries_stays_dense(features):
     assert not Tower(TowerConfig(WIDTH, (), BITS)).take_entries()
-    assert not Tower(TowerConfig(WIDTH, (HIDDEN,), BITS, scales=(3,))).take_entries()
 
 
 def test_encoding_first_leaves_a_layer_that_trains(features):
