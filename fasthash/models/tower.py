@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fasthash.models import backbones
+from fasthash.models.channel_norm import ChannelNorm
 from fasthash.models.multiscale import MultiScale, MultiScaleWords
 from fasthash.models.sparse import SparseBatch, is_sparse
 from fasthash.models.word_linear import WordLinear
@@ -44,17 +45,6 @@ class TowerConfig:
         if self.backbone is None:
             del values["backbone"]
         return values
-
-
-class ChannelNorm(nn.Module):
-    """Rows [n, width], each entry over (2 + 1e-4 * squares of itself and two neighbours on each side) ** 0.75.
-
-    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012, section 3.3.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        # its alpha is of the window's mean, not of its sum
-        return nn.functional.local_response_norm(x[:, :, None], 5, alpha=5e-4, beta=0.75, k=2.0)[:, :, 0]
 
 
 class Tower(nn.Module):

@@ -6,7 +6,7 @@ import torch
 
 from fasthash import losses
 from fasthash.methods import TrainData, get, resolve_options
-from fasthash.models.tower import ChannelNorm
+from fasthash.models.channel_norm import ChannelNorm
 
 SMALL = {
     "width": 6, "image_hidden": (5,), "text_hidden": (7,), "label_hidden": (4,), "discriminator_hidden": (5, 3),

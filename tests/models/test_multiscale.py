@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fasthash.models import SparseBatch, Tower, TowerConfig
+from fasthash.models.channel_norm import ChannelNorm
 from fasthash.models.multiscale import MultiScale, MultiScaleWords
-from fasthash.models.tower import ChannelNorm
 
 
 def interpolated(values, width):
@@ -48,6 +48,12 @@ def test_channel_norm_is_the_formula():
             want[i, c] = x[i, c] / (2 + 1e-4 * (near**2).sum()) ** 0.75
     got = ChannelNorm()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 12])
+def test_gradient_of_channel_norm(width):
+    x = (torch.randn(3, width, dtype=torch.float64) * 100).requires_grad_()
+    assert torch.autograd.gradcheck(ChannelNorm(), x, eps=1e-3)
 
 
 def test_a_tower_with_scales_and_norms_is_rebuilt_from_its_config():
