@@ -10,17 +10,8 @@ from pathlib import Path
 
 import fasthash
 from fasthash._arguments import thread_count
+from fasthash._machine import cpu_name
 from fasthash._native import isa_names
-
-
-def cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def described(distributions: Sequence[str]) -> list[str]:

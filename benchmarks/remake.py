@@ -4,8 +4,7 @@ python benchmarks/remake.py                                   on an idle machine
 python benchmarks/remake.py --only hamming scaling pictures
 python benchmarks/remake.py --quick --out FOLDER              a tiny run of what can be tiny, to see that it works
 
-The tables of benchmarks/learning.py need data that is not shipped and are made by its own command; the table of CUDA
-kernels needs nvcc, topics that end in _gpu need a device: they are left out where that is missing.
+The table of benchmarks/compare.json is made by its own command, `fasthash compare`; the table of CUDA kernels
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import torch
 import fasthash
 from fasthash import report
 from fasthash._files import replace_file
+from fasthash._machine import cpu_name
 from fasthash.compare.plan import MEASURES, TREE_MEASURES, Row
 from fasthash.compare.summary import BOLD_RULE, Outcome, best_row
 from fasthash.evaluation import DIRECTIONS
@@ -180,7 +181,7 @@ def _provenance(compared: Compared, command: str, done: list[dict[str, Any]]) ->
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "command": command,
-        "machine": f"{_cpu_name()}, {cores} cores",
+        "machine": f"{cpu_name()}, {cores} cores",
         "measured": measured(done),
         "versions": f"fasthash {fasthash.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"Python {platform.python_version()}",
@@ -208,13 +209,3 @@ def measured(done: Sequence[dict[str, Any]]) -> str:
 
 def _number(n: int, one: str, several: str) -> str:
     return f"{n} {one if n == 1 else several}"
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
