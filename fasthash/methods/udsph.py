@@ -26,7 +26,7 @@ _FEATURE_MODE = {
     "lr": 1e-3, "lr_label": 1e-3,
 }  # fmt: skip
 # Rows of one label each: without a hidden layer, the label network tells the classes apart from its first passes on
-_ONE_LABEL = {"label_hidden": (), "lr_label_first": 3e-3, "beta": 0.5, "regions": 4, "words": 8}
+_ONE_LABEL = {"label_hidden": (), "lr_label_first": 3e-3, "beta": 1.0, "eta": 1.0, "regions": 4, "words": 8}
 _SOURCE = "for fixed features; chosen on a fifth of the training rows at 64 bits"
 
 
@@ -71,7 +71,10 @@ class UDSPH(LabelGuided):
             _SOURCE, _FEATURE_MODE | {"epochs": 10, "beta": 0.1, "regions": 8, "words": 16, "lr_decay": 0.8}
         ),
         "fashion_products": Preset(
-            _SOURCE, _FEATURE_MODE | _ONE_LABEL | {"epochs": 7, "width": 256, "label_first": 8, "lr_decay": 0.65}
+            _SOURCE,
+            _FEATURE_MODE
+            | _ONE_LABEL
+            | {"epochs": 7, "width": 256, "dropout": 0.1, "label_first": 8, "lr_decay": 0.65},
         ),
         "emoji": Preset(
             _SOURCE,
@@ -80,6 +83,8 @@ class UDSPH(LabelGuided):
             | {
                 "epochs": 25,
                 "batch_size": 32,
+                "dropout": 0.3,
+                "adversary": 0.001,
                 "discriminator_hidden": (128,),
                 "label_first": 80,
                 "lr_label": 3e-3,
