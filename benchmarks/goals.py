@@ -13,6 +13,7 @@ KINDS = {
     "share": (True, lambda value: f"{100 * value:.0f} %"),  # of the other's speed
     "time": (False, lambda value: f"x{value:.3g} time"),  # that the other takes
     "of": (False, lambda value: f"{100 * value:.3g} % of it"),  # of the other's time
+    "seconds": (False, lambda value: f"{value:.3g} s"),  # its own, whatever the other's are
     "beyond": (False, lambda value: f"{1e3 * value:.3g} ms more"),  # seconds on top of the other's
 }
 
@@ -47,6 +48,8 @@ class Goal:
         return Reached(middle, low, high)
 
     def _figure(self, own: float, other: float) -> float:
+        if self.kind == "seconds":
+            return own
         if self.kind == "beyond":
             return own - other
         return own / other if self.kind in ("time", "of") else other / own

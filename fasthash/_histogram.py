@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from fasthash import _native
 from fasthash._arguments import check_shapes, thread_count, whole_number
+from fasthash._labels import check_labels, label_masks
 from fasthash.codes import check_packed
 
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)  # bits of a byte
 MAX_DATABASE = 2**32 - 1  # ranks are counted in 32 bits
 
 
@@ -24,6 +27,32 @@ class Histogram(NamedTuple):
 
     counts: Any
     relevant: Any
+
+
+class StableCuts(NamedTuple):
+    """What the cuts of `Evaluation.stable_cuts` keep."""
+
+    rank_sums: NDArray[np.float64]  # [nq, ranks] precision summed over the relevant items within each rank
+    rank_hits: NDArray[np.int64]  # [nq, ranks] their number
+    hit_sums: NDArray[np.float64]  # [nq, hits] precision summed over the first so many relevant items
+
+
+class GradedHistogram(NamedTuple):
+    """What `Evaluation.graded_histogram` counted."""
+
+    counts: NDArray[np.int64]  # [nq, bits + 1] items at each distance
+    relevant: NDArray[np.int64]  # [nq, bits + 1] those that share a label with the query
+    gained: NDArray[np.float64]  # [nq, bits + 1] their gains, added up
+    totals: NDArray[np.int64]  # [nq, grades] items that share 1, 2, .. labels
+
+
+def kernel_labels(labels: Any, codes: Any, there: bool, op: str, name: str) -> Any:
+    """Labels in the form that the kernels read, checked; those on a device stay there if the work is done `there`."""
+    if there and _native.is_cuda(labels) and _native.is_torch(labels):
+        from fasthash import _histogram_cuda  # late: needs torch
+
+        return _histogram_cuda.label_masks(labels, len(codes), op, name)
+    return label_masks(check_labels(labels, len(codes), op, name))
 
 
 def histogram(
@@ -112,15 +141,68 @@ class Evaluation:
             (sums, hits): float64 [nq] and int64 [nq], the number of relevant items within the cut.
         """
         k = min(whole_number(k, 0, sys.maxsize, self.op, "k"), self.nb)
-        for name, array in (("counts", counts), ("relevant", relevant)):
-            want = (self.nq, self.bits + 1)
-            if array.dtype != np.int64 or array.shape != want or not array.flags.c_contiguous:
-                raise ValueError(f"{self.op}: {name} must be contiguous int64 {want}, got {array.dtype} {array.shape}")
+        self._check_histograms(counts, relevant)
         sums, hits = np.empty(self.nq), np.empty(self.nq, np.int64)
         given, results = (counts, relevant), (sums, hits)
         addresses = [_native.address(array) for array in given], [_native.address(array) for array in results]
         _native.load().hamming_stable_precision(*self.arguments(), *addresses[0], k, *addresses[1])
         return sums, hits
+
+    def stable_cuts(
+        self, counts: NDArray[np.int64], relevant: NDArray[np.int64], ranks: Sequence[int], hits: Sequence[int]
+    ) -> StableCuts:
+        """Many cuts of the ranking by (distance, database index) in one pass.
+
+        Args:
+            counts, relevant: what `histogram` returned.
+            ranks: cuts after these ranks, ascending, 1 or more.
+            hits: cuts after so many relevant items, ascending, 1 or more.
+        """
+        self._check_histograms(counts, relevant)
+        by_rank, by_hits = (np.ascontiguousarray(cuts, np.int64) for cuts in (ranks, hits))
+        for name, cuts in (("ranks", by_rank), ("hits", by_hits)):
+            if cuts.ndim != 1 or (len(cuts) and cuts[0] < 1) or (np.diff(cuts) < 0).any():
+                raise ValueError(f"{self.op}: {name} must be ascending numbers of at least 1, got {cuts.tolist()}")
+        made = StableCuts(
+            np.zeros((self.nq, len(by_rank))), np.zeros((self.nq, len(by_rank)), np.int64),
+            np.zeros((self.nq, len(by_hits))),
+        )  # fmt: skip
+        _native.load().hamming_stable_cuts(
+            *self.arguments(), _native.address(counts), _native.address(relevant), _native.address(by_rank),
+            len(by_rank), _native.address(by_hits), len(by_hits), *map(_native.address, made),
+        )  # fmt: skip
+        return made
+
+    def most_labels(self) -> int:
+        """Labels of the query that has most."""
+        labels = self.query_labels
+        if labels is None or labels.ndim != 2:
+            raise ValueError(f"{self.op}: grades by common labels need labels as bitmasks")
+        return int(_ONES[labels.view(np.uint8)].sum(axis=1).max(initial=0))
+
+    def graded_histogram(self, gains: NDArray[np.float64]) -> GradedHistogram:
+        """`histogram` and, in the same pass, gains of the number of labels that items share with the query.
+
+        Args:
+            gains: float64 [grades] of 1, 2, .. common labels, as many as a query has at most. Labels must be bitmasks.
+        """
+        gains = np.ascontiguousarray(gains, np.float64)
+        if len(gains) < self.most_labels():
+            raise ValueError(f"{self.op}: gains must be of {self.most_labels()} common labels, got {len(gains)}")
+        counts = np.empty((self.nq, self.bits + 1), np.int64)
+        made = GradedHistogram(
+            counts, np.empty_like(counts), np.empty(counts.shape), np.empty((self.nq, len(gains)), np.int64)
+        )
+        _native.load().hamming_graded_histogram(
+            *self.arguments(), _native.address(gains), len(gains), *map(_native.address, made)
+        )
+        return made
+
+    def _check_histograms(self, *histograms: NDArray[np.int64]) -> None:
+        want = (self.nq, self.bits + 1)
+        for name, array in zip(("counts", "relevant"), histograms, strict=True):
+            if array.dtype != np.int64 or array.shape != want or not array.flags.c_contiguous:
+                raise ValueError(f"{self.op}: {name} must be contiguous int64 {want}, got {array.dtype} {array.shape}")
 
     def _labels(
         self, query_labels: NDArray[Any] | None, database_labels: NDArray[Any] | None

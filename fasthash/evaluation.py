@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,20 @@ from fasthash import metrics
 from fasthash._raw_inputs import model_inputs
 from fasthash.codes import CodeStats, describe, pack
 from fasthash.data import PairedDataset
-from fasthash.metrics import GradedScores, Scores
+from fasthash.metrics import GradedScores, Measure, Scores, Summary
 from fasthash.models import HashModel
 
 DIRECTIONS = ("i2t", "t2i")
-# name -> (protocol, ties): what `evaluate` computes unless told otherwise
+DATABASES = ("all", "without_train")
+# what `evaluate` computes unless told otherwise
 PROTOCOLS = {
-    "map_all": ("map_all", "expected"),
-    "map_all_stable": ("map_all", "stable"),
-    "map_at_50": ("map_at_k", "expected"),
-    "map_at_50_stable": ("map_at_k", "stable"),
+    "map_all": Measure("map_all"),
+    "map_all_stable": Measure("map_all", "stable"),
+    "map_at_50": Measure("map_at_k"),
+    "map_at_50_stable": Measure("map_at_k", "stable"),
 }
+# what it can compute, by name
+MEASURES = {**PROTOCOLS, **metrics.MEASURES}
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,15 @@ class Codes:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by protocol name and direction, and the codes they were measured on."""
+    """Scores by the name of the measure and direction, and the codes they were measured on."""
 
     data: str
     codes: Codes
     scores: dict[str, dict[str, Scores]]  # none of graded relevance
     relevance: str = "finest"
     graded: dict[str, GradedScores] = field(default_factory=dict)  # nDCG by direction, of graded relevance alone
+    database: str = "all"  # of DATABASES; the codes of what was left out are not in `codes`
+    summaries: dict[str, Summary] = field(default_factory=dict)  # by direction, with all curves; none where graded
 
     @property
     def i2t(self) -> float:
@@ -80,6 +85,7 @@ class Evaluation:
             "queries": len(self.codes.query_image),
             "database": len(self.codes.database_image),
             "relevance": self.relevance,
+            "searched": self.database,
             "map": {name: {d: s.value for d, s in both.items()} for name, both in self.scores.items()},
             **graded,
             "codes": {side: str(stats) for side, stats in self.code_stats().items()},
@@ -106,45 +112,84 @@ def random_codes(data: PairedDataset, bits: int, seed: int = 0) -> Codes:
 
 
 def score(
-    codes: Codes, data: PairedDataset, protocols: Sequence[str] = ("map_all",), *, relevance: str = "finest"
+    codes: Codes,
+    data: PairedDataset,
+    protocols: Sequence[str] | Mapping[str, Measure] = ("map_all",),
+    *,
+    relevance: str = "finest",
+    database: str = "all",
+    no_relevant: str | None = None,
 ) -> Evaluation:
-    """Scores of given codes.
+    """Scores of given codes: every protocol and curve of a direction from one pass over its pairs.
 
     Args:
         codes: as `encode` or `random_codes` make them.
         data: labelled.
-        protocols: names from PROTOCOLS; not used where relevance is graded.
+        protocols: names from MEASURES, or name -> `metrics.Measure`, such as ``{"djsrh": papers()["djsrh"].measure}``;
+            not used where relevance is graded.
         relevance: of an item to a query: "finest", a common label of the finest layer, which is all there is without a
             label tree; "any", of any layer; "layer:k", of layer k, where 1 is the coarsest; "graded", nDCG by the
             number of layers with a common label, in place of mAP.
+        database: "all", every item of the split's database; "without_train", those that no model was trained on.
+        no_relevant: "zero" or "skip", as in `metrics.evaluate`, for every measure; None: as each measure says, and
+            "zero" for the curves.
     Raises:
-        ValueError: an unknown protocol or relevance, no labels, or no label tree for layers and grades.
+        ValueError: an unknown protocol, relevance or database, no labels, no label tree for layers and grades, or no
+            item left in the database.
     """
     data.require(labels=True, tree=relevance == "graded" or relevance.startswith("layer:"), op="evaluate")
-    for name in protocols:
-        if name not in PROTOCOLS:
-            raise ValueError(f"evaluate: unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
-    query, database = data.split.query, data.split.database
+    measures = _measures(protocols, no_relevant)
+    query, searched = data.split.query, data.split.database
+    if database not in DATABASES:
+        raise ValueError(f"evaluate: database must be one of {', '.join(DATABASES)}, got {database!r}")
+    if database == "without_train":
+        searched, codes = _without_train(codes, data)
+    rule = no_relevant or "zero"
     if relevance == "graded":
         assert data.tree is not None
-        layers = [[layer.ids[rows] for layer in data.tree.layers] for rows in (query, database)]
-        graded = {d: metrics.ndcg(*codes.pair(d), *layers, bits=codes.bits) for d in DIRECTIONS}
-        return Evaluation(data.name, codes, {}, relevance, graded)
-    labels = _labels(data, relevance)
-    scores: dict[str, dict[str, Scores]] = {}
-    for name in protocols:
-        protocol, ties = PROTOCOLS[name]
-        scores[name] = {
-            direction: metrics.evaluate(
-                *codes.pair(direction), labels[query], labels[database], bits=codes.bits, protocol=protocol, ties=ties
-            )
-            for direction in DIRECTIONS
-        }
-    return Evaluation(data.name, codes, scores, relevance)
+        layers = [[layer.ids[rows] for layer in data.tree.layers] for rows in (query, searched)]
+        graded = {d: metrics.ndcg(*codes.pair(d), *layers, bits=codes.bits, no_relevant=rule) for d in DIRECTIONS}
+        return Evaluation(data.name, codes, {}, relevance, graded, database)
+    labels = relevance_labels(data, relevance)
+    found = {
+        direction: metrics.summary(
+            *codes.pair(direction),
+            labels[query],
+            labels[searched],
+            bits=codes.bits,
+            measures=measures,
+            no_relevant=rule,
+        )
+        for direction in DIRECTIONS
+    }
+    scores = {name: {d: found[d].scores[name] for d in DIRECTIONS} for name in measures}
+    return Evaluation(data.name, codes, scores, relevance, {}, database, found)
 
 
-def _labels(data: PairedDataset, relevance: str) -> NDArray[Any]:
-    """Labels of all rows, of which relevant items share one with the query."""
+def _measures(protocols: Sequence[str] | Mapping[str, Measure], no_relevant: str | None) -> dict[str, Measure]:
+    if isinstance(protocols, Mapping):
+        found = dict(protocols)
+    else:
+        for name in protocols:
+            if name not in MEASURES:
+                raise ValueError(f"evaluate: unknown protocol {name!r}; known: {', '.join(MEASURES)}")
+        found = {name: MEASURES[name] for name in protocols}
+    if no_relevant is None:
+        return found
+    return {name: replace(measure, no_relevant=no_relevant) for name, measure in found.items()}
+
+
+def _without_train(codes: Codes, data: PairedDataset) -> tuple[NDArray[np.int64], Codes]:
+    """Rows of the database that are not of the training set, and their codes."""
+    kept = ~np.isin(data.split.database, data.split.train)
+    if not kept.any():
+        raise ValueError(f"evaluate: database 'without_train' is empty, all of {data.name}'s database is trained on")
+    sides = {side: getattr(codes, side)[kept] for side in ("database_image", "database_text")}
+    return data.split.database[kept], replace(codes, **sides)
+
+
+def relevance_labels(data: PairedDataset, relevance: str) -> NDArray[Any]:
+    """Labels of all rows, of which relevant items share one with the query; ``relevance`` as in `score`, not graded."""
     assert data.labels is not None
     layers = () if data.tree is None else data.tree.layers
     known = ["finest", "any", *(f"layer:{k + 1}" for k in range(len(layers))), "graded"]
@@ -158,7 +203,14 @@ def _labels(data: PairedDataset, relevance: str) -> NDArray[Any]:
 
 
 def evaluate(
-    model: HashModel, data: PairedDataset, protocols: Sequence[str] = tuple(PROTOCOLS), *, relevance: str = "finest"
+    model: HashModel,
+    data: PairedDataset,
+    protocols: Sequence[str] | Mapping[str, Measure] = tuple(PROTOCOLS),
+    *,
+    relevance: str = "finest",
+    database: str = "all",
+    no_relevant: str | None = None,
 ) -> Evaluation:
     """Encode a data set with a model and score it in both directions; see `score`."""
-    return score(encode(model, data), data, protocols, relevance=relevance)
+    codes = encode(model, data)
+    return score(codes, data, protocols, relevance=relevance, database=database, no_relevant=no_relevant)

@@ -29,7 +29,7 @@ void count_tile(const Run& run, int first_query, int t, TileDistances distances,
   }
 }
 
-void count_run(const Run& run, Isa isa, int bits, uint32_t* bins) {
+void count_run_plain(const Run& run, Isa isa, int bits, uint32_t* bins) {
   constexpr int kTogether = 4;
   const TileDistances distances = tile_distances(isa);
   const int stride = bin_stride(bits);
@@ -40,21 +40,13 @@ void count_run(const Run& run, Isa isa, int bits, uint32_t* bins) {
   }
 }
 
-CountRun choose_count_run(Isa isa, int bits) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512 && bits <= kSlicedBits) return count_run_avx512;
-#endif
-  (void)isa, (void)bits;
-  return count_run;
-}
-
 class Histograms final : public BlockWorker {
  public:
   Histograms(const HammingEvaluation& e, int64_t* counts, int64_t* relevant)
       : bits_(e.bits),
         stride_(bin_stride(e.bits)),
         isa_(e.isa),
-        count_run_(choose_count_run(e.isa, e.bits)),
+        count_run_(count_run(e.isa, e.bits)),
         counts_(counts),
         relevant_(relevant),
         bins_(int64_t{kBlockQueries} * 2 * stride_) {}
@@ -91,6 +83,14 @@ class Histograms final : public BlockWorker {
 };
 
 }  // namespace
+
+CountRun count_run(Isa isa, int bits) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512 && bits <= kSlicedBits) return count_run_avx512;
+#endif
+  (void)isa, (void)bits;
+  return count_run_plain;
+}
 
 bool hamming_histogram_cpu(const HammingEvaluation& evaluation, int64_t* counts, int64_t* relevant) {
   return run_blocks(evaluation, [&] { return std::make_unique<Histograms>(evaluation, counts, relevant); });

@@ -63,7 +63,7 @@ class Blocks {
 
   Run load(int64_t first_query, int count, int64_t first, Scratch& scratch) const {
     const int64_t items = std::min(run_tiles_ * kTileCodes, e_.nb - first);
-    Run run{scratch.queries.data(), scratch.tiles.data(), scratch.relevant.data(), count, words_, items};
+    Run run{scratch.queries.data(), scratch.tiles.data(), scratch.relevant.data(), count, words_, items, first};
     for (int t = 0; t < tile_count(run); ++t) {
       const uint8_t* codes = e_.database + (first + t * kTileCodes) * e_.bytes;
       tile_loader(e_.isa)(codes, items_of(run, t), e_.bytes, scratch.tiles.data() + t * (words_ * kTileStride));

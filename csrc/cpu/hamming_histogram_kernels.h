@@ -21,6 +21,7 @@ struct Run {
   int count;                 // queries
   int words;                 // of a code
   int64_t items;
+  int64_t first;  // database index of the first item
 };
 
 static inline int tile_count(const Run& run) { return static_cast<int>((run.items + kTileCodes - 1) / kTileCodes); }
@@ -37,6 +38,7 @@ static inline int bin_stride(int bits) { return (bits + 8) / 8 * 8; }
 
 // bins: [run.count, 2, stride], 64-byte aligned; adds the run's items.
 using CountRun = void (*)(const Run& run, Isa isa, int bits, uint32_t* bins);
+CountRun count_run(Isa isa, int bits);
 
 // lanes[i] += high half / low half of ranks[8 g + i], for g = 0 .. groups - 1 in this order.
 constexpr int kLanes = 8;

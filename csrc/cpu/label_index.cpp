@@ -42,6 +42,13 @@ LabelIndex::LabelIndex(const uint64_t* labels, int64_t n, int words) : words_(wo
     });
 }
 
+template <typename Each>
+void LabelIndex::each_item(int64_t label, int64_t first, int64_t count, Each&& each) const {
+  const uint32_t* end = items_.data() + starts_[label + 1];
+  const uint32_t* item = std::lower_bound(items_.data() + starts_[label], end, static_cast<uint32_t>(first));
+  for (; item != end && *item < first + count; ++item) each(*item - first);
+}
+
 void LabelIndex::add(int64_t label, int64_t first, int64_t count, uint64_t* bits) const {
   if (label >= classes_) return;
   if (maps_[label] >= 0) {
@@ -49,18 +56,41 @@ void LabelIndex::add(int64_t label, int64_t first, int64_t count, uint64_t* bits
     for (int64_t w = 0; w < (count + 63) / 64; ++w) bits[w] |= map[w];
     return;
   }
-  const uint32_t* end = items_.data() + starts_[label + 1];
-  const uint32_t* item = std::lower_bound(items_.data() + starts_[label], end, static_cast<uint32_t>(first));
-  for (; item != end && *item < first + count; ++item) {
-    const int64_t j = *item - first;
-    bits[j / 64] |= uint64_t{1} << (j % 64);
-  }
+  each_item(label, first, count, [&](int64_t j) { bits[j / 64] |= uint64_t{1} << (j % 64); });
 }
 
 void LabelIndex::relevant(const uint64_t* query, int64_t first, int64_t count, uint64_t* bits) const {
   std::fill(bits, bits + (count + 63) / 64, uint64_t{0});
   if (classes_ == 0) return;
   each_class(query, [&](int64_t label) { add(label, first, count, bits); });
+}
+
+void LabelIndex::common(const uint64_t* query, int64_t first, int64_t count, int slices, int64_t stride,
+                        uint64_t* bits) const {
+  const int64_t words = (count + 63) / 64;
+  for (int p = 0; p < slices; ++p) std::fill(bits + p * stride, bits + p * stride + words, uint64_t{0});
+  if (classes_ == 0) return;
+  std::vector<uint64_t> carry(static_cast<size_t>(words));
+  int64_t added = 0;
+  each_class(query, [&](int64_t label) {
+    if (label >= classes_) return;
+    if (maps_[label] >= 0) {
+      const uint64_t* map = bits_.data() + maps_[label] + first / 64;
+      std::copy_n(map, words, carry.data());
+    } else {
+      std::fill(carry.begin(), carry.end(), uint64_t{0});
+      each_item(label, first, count, [&](int64_t j) { carry[j / 64] |= uint64_t{1} << (j % 64); });
+    }
+    ++added;  // no number is larger, so higher slices stay as they are
+    for (int p = 0; p < slices && added >> p != 0; ++p) {
+      uint64_t* slice = bits + p * stride;
+      for (int64_t w = 0; w < words; ++w) {
+        const uint64_t next = slice[w] & carry[w];
+        slice[w] ^= carry[w];
+        carry[w] = next;
+      }
+    }
+  });
 }
 
 }  // namespace fasthash

@@ -16,9 +16,15 @@ class LabelIndex {
   //   first  a multiple of 64
   void relevant(const uint64_t* query, int64_t first, int64_t count, uint64_t* bits) const;
 
+  // How many labels items first .. first + count - 1 share with the query, in bit slices: slice p, at bits + p * stride
+  // and laid out as above, has bit p of each number. The numbers must be below 2^slices.
+  void common(const uint64_t* query, int64_t first, int64_t count, int slices, int64_t stride, uint64_t* bits) const;
+
  private:
   template <typename Each>
   void each_class(const uint64_t* row, Each&& each) const;
+  template <typename Each>
+  void each_item(int64_t label, int64_t first, int64_t count, Each&& each) const;
   void add(int64_t label, int64_t first, int64_t count, uint64_t* bits) const;
 
   int words_;

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fasthash.baselines._linear import Floats, check_features
 from fasthash.metrics import Histograms
-from fasthash.metrics._expected import precision_per_hit, precision_sums
+from fasthash.metrics._buckets import precision_sums
+from fasthash.metrics._expected import precision_per_hit
 
 BLOCK = 1 << 19  # pairs of a query and an item looked at together
 DECIMALS = 10  # cosines that agree so far are equal: rows that are alike may differ in the last bits of a product
@@ -73,5 +74,5 @@ def _buckets(cosines: Floats, relevant: NDArray[np.bool_]) -> Histograms:
 
 def _average_precisions(histograms: Histograms, k: int) -> tuple[Floats, Floats]:
     total = histograms.total_relevant
-    over_all = precision_sums(histograms, np.full(histograms.nq, histograms.nb)) / np.maximum(total, 1)
+    over_all = precision_sums(histograms, np.full(histograms.nq, histograms.nb), "expected") / np.maximum(total, 1)
     return over_all, precision_per_hit(histograms, k)[0]

@@ -1,4 +1,4 @@
-"""Graded relevance: normalised discounted cumulative gain of a ranking with ties, from a histogram for each layer.
+"""Graded relevance: normalised discounted cumulative gain of a ranking with ties, from histograms.
 
 Sources: Jarvelin and Kekalainen, Cumulated Gain-based Evaluation of IR Techniques, ACM TOIS 20(4), 2002; gains of
 2^grade - 1: Burges et al., Learning to Rank using Gradient Descent, ICML 2005; ties: McSherry and Najork, ECIR 2008.
@@ -15,21 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._arguments import whole_number
+from fasthash._histogram import Evaluation, GradedHistogram
 from fasthash._labels import check_labels, label_masks
-from fasthash.metrics._histograms import Histograms, measure
+from fasthash.metrics._histograms import Floats, Histograms, checked_evaluation, count_pairs
+from fasthash.metrics._protocols import check_no_relevant
+from fasthash.metrics._rankings import mean
 
-Floats = NDArray[np.float64]
+GAINS = ("exponential", "linear")
 _CHUNK = 1 << 18  # pairs of label rows looked at together
 
 
 @dataclass(frozen=True)
 class GradedScores:
-    """Result of `ndcg`. A query that shares no label with any item has 0, and counts in the mean."""
+    """Result of `ndcg`. A query that shares no label with any item has 0; `no_relevant` says whether it counts."""
 
-    value: float  # mean over the queries
+    value: float  # mean over the queries counted
     per_query: Floats  # [nq]
-    gains: tuple[float, ...]  # of each layer
+    counted: NDArray[np.bool_]  # [nq] whether the query is in the mean
+    gains: tuple[float, ...]  # of each layer, or of 1, 2, .. common labels
+    graded_by: str  # "layers" or "labels"
     k: int | None  # the cut, None for the whole database
+    no_relevant: str
     bits: int
     nq: int
     nb: int
@@ -37,35 +43,40 @@ class GradedScores:
 
     def __str__(self) -> str:
         cut = "" if self.k is None else f" at {self.k}"
-        gains = ", ".join(f"{gain:g}" for gain in self.gains)
-        return f"nDCG{cut} {self.value:.4f} (gains of the layers {gains}; expected ties)"
+        shown = ", ".join(f"{gain:g}" for gain in self.gains[:4]) + (", ..." if len(self.gains) > 4 else "")
+        by = "the layers" if self.graded_by == "layers" else "1, 2, .. common labels"
+        return f"nDCG{cut} {self.value:.4f} (gains of {by} {shown}; expected ties)"
 
 
 def ndcg(
     query: Any,
     database: Any,
-    query_layers: Sequence[Any],
-    database_layers: Sequence[Any],
+    query_labels: Any,
+    database_labels: Any,
     *,
     bits: int,
-    gains: Sequence[float] | None = None,
+    gains: str | Sequence[float] = "exponential",
     k: int | None = None,
+    no_relevant: str = "zero",
     threads: int | None = None,
 ) -> GradedScores:
     """Normalised discounted cumulative gain of ranking a database by Hamming distance, in expectation over ties.
 
-    An item gains the sum of the gains of those layers in which it shares a label with the query; an item at rank j
-    counts gain / log2(1 + j); divided by the sum of the best possible ranking. Items at equal distance are in random
-    order, so that each of their places has their mean gain in expectation: exact, and no sort.
+    An item at rank j counts gain / log2(1 + j); divided by the sum of the best possible ranking. Labels of a single
+    kind grade an item by the number g of labels that it shares with the query; labels in layers by those layers in
+    which it shares one, whose gains are added up. Items at equal distance are in random order, so that each of their
+    places has their mean gain in expectation: exact, and no sort.
 
     Args:
         query, database: packed codes, uint8 [nq, ceil(bits / 8)] and [nb, ceil(bits / 8)]; NumPy or torch.
-        query_layers, database_layers: labels of each layer, coarse to fine: multi-hot [n, c] of 0 and 1, or class ids
-            [n]. Grades by the number of common labels: each label as a layer of its own.
+        query_labels, database_labels: multi-hot [n, c] of 0 and 1, or class ids [n]; or a list or tuple of such, one of
+            each layer, coarse to fine.
         bits: code length.
-        gains: of each layer, finite and > 0; default 1, 2, 4, ...: in a tree an item that shares g layers gains
-            2^g - 1. All ones: g.
+        gains: "exponential", 2^g - 1 of g labels, and of layers 1, 2, 4, ..., so that in a tree an item that shares g
+            layers gains 2^g - 1; "linear", g, and 1 of every layer; or finite numbers > 0, one a layer or for 1, 2, ..
+            common labels, the last of them for more as well.
         k: only ranks 1 to k count, in the best ranking as well; None: all.
+        no_relevant: "zero", a query that shares no label with any item counts 0; "skip", it is left out.
         threads: None for all cores; the result does not depend on it.
     Raises:
         ValueError, TypeError: one line that names the argument, what was expected and what came.
@@ -73,38 +84,125 @@ def ndcg(
     """
     if k is not None:
         k = whole_number(k, 1, sys.maxsize, "ndcg", "k")
-    queries, items = _layers(query_layers, "query_layers"), _layers(database_layers, "database_layers")
+    check_no_relevant(no_relevant, "ndcg")
+    if isinstance(query_labels, (list, tuple)) or isinstance(database_labels, (list, tuple)):
+        return _by_layers(
+            query, database, query_labels, database_labels, bits=bits, gains=gains, k=k, no_relevant=no_relevant,
+            threads=threads,
+        )  # fmt: skip
+    evaluation = checked_evaluation(
+        query, database, query_labels, database_labels, bits=bits, threads=threads, op="ndcg"
+    )
+    return graded_scores(evaluation, gains, k, no_relevant, "ndcg")[1]
+
+
+def graded_scores(
+    evaluation: Evaluation, gains: str | Sequence[float], k: int | None, no_relevant: str, op: str
+) -> tuple[Histograms, GradedScores]:
+    """Histograms and nDCG by the number of common labels, from one pass."""
+    assert evaluation.query_labels is not None
+    by_id = evaluation.query_labels.ndim == 1
+    most = 1 if by_id else evaluation.most_labels()
+    weights = _label_gains(gains, max(most, 1), op)
+    if by_id:
+        counts, relevant = evaluation.histogram()
+        found = GradedHistogram(
+            counts, relevant, relevant * np.float64(weights[0]), relevant.sum(axis=1, keepdims=True)
+        )
+    else:
+        found = evaluation.graded_histogram(np.array(weights))
+    histograms = Histograms(found.counts, found.relevant)
+    discount = _discount(min(k or histograms.nb, histograms.nb))
+    best = _best_by_number(found.totals, np.array(weights), discount)
+    return histograms, _scores(histograms, found.gained, best, discount, weights, "labels", k, no_relevant)
+
+
+def _by_layers(
+    query: Any, database: Any, query_layers: Any, database_layers: Any, *, bits: int, gains: str | Sequence[float],
+    k: int | None, no_relevant: str, threads: int | None,
+) -> GradedScores:  # fmt: skip
+    queries, items = _layers(query_layers, "query_labels"), _layers(database_layers, "database_labels")
     if len(queries) != len(items):
-        raise ValueError(f"ndcg: database_layers must be {len(queries)} like query_layers, got {len(items)}")
+        raise ValueError(f"ndcg: database_labels must be {len(queries)} layers like query_labels, got {len(items)}")
     weights = _gains(gains, len(queries))
     gained: Any = 0.0
     for weight, *labels in zip(weights, queries, items, strict=True):
-        seen = measure(query, database, *labels, bits=bits, threads=threads, op="ndcg").histograms
+        seen = count_pairs(query, database, *labels, bits=bits, threads=threads, op="ndcg").histograms
         gained = gained + weight * seen.relevant
-    cut = min(k or seen.nb, seen.nb)
-    discount = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, cut + 2)))])  # of ranks 1 to j together
+    discount = _discount(min(k or seen.nb, seen.nb))
     best = _best(queries, items, (seen.nq, seen.nb), weights, discount)
+    return _scores(seen, gained, best, discount, weights, "layers", k, no_relevant)
+
+
+def _scores(
+    seen: Histograms, gained: Floats, best: Floats, discount: Floats, weights: tuple[float, ...], graded_by: str,
+    k: int | None, no_relevant: str,
+) -> GradedScores:  # fmt: skip
     per_query = np.where(best > 0, _expected(seen, gained, discount) / np.where(best > 0, best, 1.0), 0.0)
+    counted = np.ones(seen.nq, bool) if no_relevant == "zero" else best > 0
     without = int((best == 0).sum())
-    return GradedScores(float(per_query.mean()), per_query, weights, k, seen.bits, seen.nq, seen.nb, without)
+    return GradedScores(
+        mean(per_query, counted), per_query, counted, weights, graded_by, k, no_relevant, seen.bits, seen.nq, seen.nb,
+        without,
+    )  # fmt: skip
+
+
+def _discount(cut: int) -> Floats:
+    """Of ranks 1 to j together, for j = 0 .. cut."""
+    discount = np.zeros(cut + 1)
+    for start in range(1, cut + 1, _CHUNK):  # one array of this length is enough
+        part = discount[start : start + _CHUNK]
+        part[:] = 1 / np.log2(np.arange(start + 1, start + 1 + len(part)))
+    return np.cumsum(discount, out=discount)
 
 
 def _layers(layers: Any, name: str) -> list[Any]:
     """The layers' labels; what they hold is checked where they are counted."""
     if not isinstance(layers, (list, tuple)):
         raise TypeError(
-            f"ndcg: {name} must be a list or tuple of labels, one entry a layer, got {type(layers).__name__}"
+            f"ndcg: {name} must be a list or tuple of labels, one entry a layer, like those of the other side, got "
+            f"{type(layers).__name__}"
         )
     if not layers:
         raise ValueError(f"ndcg: {name} must have at least one layer, got none")
     return list(layers)
 
 
-def _gains(gains: Sequence[float] | None, layers: int) -> tuple[float, ...]:
-    weights = tuple(2.0**layer for layer in range(layers)) if gains is None else tuple(map(float, gains))
+def _gains(gains: str | Sequence[float], layers: int) -> tuple[float, ...]:
+    if isinstance(gains, str):
+        return tuple(
+            _named_gain(gains, layer + 1, "ndcg") - _named_gain(gains, layer, "ndcg") for layer in range(layers)
+        )
+    weights = tuple(map(float, gains))
     if len(weights) != layers or not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"ndcg: gains must be {layers} finite numbers > 0, one a layer, got {gains!r}")
     return weights
+
+
+def _label_gains(gains: str | Sequence[float], most: int, op: str) -> tuple[float, ...]:
+    """Of 1 to `most` common labels."""
+    if isinstance(gains, str):
+        return tuple(_named_gain(gains, number, op) for number in range(1, most + 1))
+    weights = tuple(map(float, gains))
+    if not weights or not all(0 < weight < float("inf") for weight in weights):
+        raise ValueError(f"{op}: gains must be finite numbers > 0, of 1, 2, .. common labels, got {gains!r}")
+    return tuple(weights[min(number, len(weights)) - 1] for number in range(1, most + 1))
+
+
+def _named_gain(gains: str, grade: int, op: str) -> float:
+    if gains not in GAINS:
+        raise ValueError(f"{op}: gains must be one of {', '.join(GAINS)} or numbers, got {gains!r}")
+    return float(grade) if gains == "linear" else 2.0 ** min(grade, 1000) - 1.0
+
+
+def _best_by_number(totals: NDArray[np.int64], weights: Floats, discount: Floats) -> Floats:
+    """float64 [nq]: discounted gain of the ranking by gain, from how many items share 1, 2, .. labels."""
+    cut = len(discount) - 1
+    order = np.argsort(-weights, kind="stable")
+    number = totals[:, order]
+    end = np.cumsum(number, axis=1)
+    places = discount[np.minimum(end, cut)] - discount[np.minimum(end - number, cut)]
+    return np.asarray(places @ weights[order])
 
 
 def _expected(histograms: Histograms, gained: Floats, discount: Floats) -> Floats:
@@ -123,8 +221,8 @@ def _best(
 ) -> Floats:
     """float64 [nq]: discounted gain of the ranking by gain; worked out once for queries of the same labels."""
     cut = len(discount) - 1
-    kinds_q, which, _ = _kinds(queries, sizes[0], "query_layers")
-    kinds_d, _, number = _kinds(items, sizes[1], "database_layers")
+    kinds_q, which, _ = _kinds(queries, sizes[0], "query_labels")
+    kinds_d, _, number = _kinds(items, sizes[1], "database_labels")
     best = np.empty(len(kinds_q[0]))
     step = max(1, _CHUNK // len(number))
     for start in range(0, len(best), step):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._histogram import Evaluation
+from fasthash import _native
+from fasthash._arguments import thread_count
+from fasthash._histogram import Evaluation, histogram, kernel_labels
 from fasthash._labels import check_labels, label_masks, unlabelled
+from fasthash._native import to_numpy
 from fasthash.codes import check_packed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _CHUNK = 1 << 15  # cells of a histogram worked on at once: temporaries stay in the cache
 
@@ -31,7 +38,7 @@ class Histograms:
     @property
     def nb(self) -> int:
         """Number of database items."""
-        return int(self.counts[0].sum())
+        return int(self.counts[0].sum()) if self.nq else 0
 
     @property
     def bits(self) -> int:
@@ -42,6 +49,10 @@ class Histograms:
     def total_relevant(self) -> NDArray[np.int64]:
         """int64 [nq], relevant items of each query, at any distance."""
         return np.asarray(self.relevant.sum(axis=1))
+
+    def rows(self, kept: NDArray[np.bool_]) -> Histograms:
+        """Those of some of the queries."""
+        return self if kept.all() else Histograms(self.counts[kept], self.relevant[kept])
 
     def chunks(self) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
         """(rows, counts[rows], relevant[rows]), few rows at a time."""
@@ -55,27 +66,68 @@ class Histograms:
 class Inputs:
     """Checked inputs of a metric and their histograms."""
 
-    evaluation: Evaluation
     histograms: Histograms
     unlabelled_queries: int
     unlabelled_items: int
+    make_evaluation: Callable[[], Evaluation]
+    threads: int
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """What passes beyond the histograms read, in memory; of codes on a CUDA device a copy, made at first use."""
+        return self.make_evaluation()
 
 
-def measure(
+def count_pairs(
     query: Any, database: Any, query_labels: Any, database_labels: Any, *, bits: int, threads: int | None, op: str
 ) -> Inputs:
-    """Check everything once and count. Errors start with op."""
+    """Check everything once and count, on the device that a search of these codes would use. Errors start with op."""
+    if _native.on_device(query, database):
+        return _count_on_device(query, database, (query_labels, database_labels), bits, threads, op)
+    evaluation = checked_evaluation(query, database, query_labels, database_labels, bits=bits, threads=threads, op=op)
+    masks = cast("tuple[NDArray[Any], NDArray[Any]]", (evaluation.query_labels, evaluation.database_labels))
+    return inputs_of(evaluation, Histograms(*evaluation.histogram()), masks)
+
+
+def checked_evaluation(
+    query: Any, database: Any, query_labels: Any, database_labels: Any, *, bits: int, threads: int | None, op: str
+) -> Evaluation:
+    """Codes and labels of any kind in the native module's form. Errors start with op."""
     queries, items = check_packed(query, bits, op, "query"), check_packed(database, bits, op, "database")
     if len(queries) == 0 or len(items) == 0:
         raise ValueError(f"{op}: query and database must have at least one row, got {len(queries)} and {len(items)}")
     labels_q = check_labels(query_labels, len(queries), op, "query_labels")
     labels_d = check_labels(database_labels, len(items), op, "database_labels")
-    if labels_q.shape[1:] != labels_d.shape[1:]:
-        shapes = f"{labels_q.shape} and {labels_d.shape}"
+    _check_forms(labels_q.shape, labels_d.shape, op)
+    return Evaluation(queries, items, bits, label_masks(labels_q), label_masks(labels_d), threads=threads, op=op)
+
+
+def inputs_of(evaluation: Evaluation, histograms: Histograms, masks: tuple[Any, Any]) -> Inputs:
+    """Inputs whose evaluation is there already; masks: labels of queries and database."""
+    return Inputs(histograms, unlabelled(masks[0]), unlabelled(masks[1]), lambda: evaluation, evaluation.threads)
+
+
+def _count_on_device(
+    query: Any, database: Any, labels: tuple[Any, Any], bits: int, threads: int | None, op: str
+) -> Inputs:
+    """Histograms by csrc/cuda; whatever needs more than them copies codes and labels to the host."""
+    pairs = zip(labels, (query, database), ("query_labels", "database_labels"), strict=True)
+    masks = tuple(kernel_labels(x, codes, True, op, name) for x, codes, name in pairs)
+    _check_forms(labels[0].shape, labels[1].shape, op)
+    found = histogram(query, database, masks, bits=bits, threads=threads, op=op)
+    counted = Histograms(to_numpy(found.counts, op, "counts"), to_numpy(found.relevant, op, "relevant"))
+
+    def make() -> Evaluation:
+        return checked_evaluation(query, database, *labels, bits=bits, threads=threads, op=op)
+
+    without = [unlabelled(to_numpy(x, op, "labels")) for x in masks]
+    return Inputs(counted, without[0], without[1], make, thread_count(threads, op))
+
+
+def _check_forms(query: Any, database: Any, op: str) -> None:
+    if tuple(query)[1:] != tuple(database)[1:]:
+        shapes = f"{tuple(query)} and {tuple(database)}"
         raise ValueError(f"{op}: query_labels and database_labels must be of one form and width, got {shapes}")
-    masks = label_masks(labels_q), label_masks(labels_d)
-    evaluation = Evaluation(queries, items, bits, *masks, threads=threads, op=op)
-    return Inputs(evaluation, Histograms(*evaluation.histogram()), *map(unlabelled, masks))
 
 
 def histograms(
@@ -92,6 +144,6 @@ def histograms(
     Raises:
         ValueError, TypeError: one line that names the argument.
     """
-    return measure(
+    return count_pairs(
         query, database, query_labels, database_labels, bits=bits, threads=threads, op="histograms"
     ).histograms

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fasthash._arguments import whole_number
-from fasthash.metrics import _expected
-from fasthash.metrics._histograms import Inputs
 
-Floats = NDArray[np.float64]
 TIES = {
     "expected": "exact expectation over a random order of the items at equal distance",
     "stable": "items at equal distance in the order of the database",
+    "optimistic": "of the items at equal distance, the relevant ones first",
+    "pessimistic": "of the items at equal distance, the relevant ones last",
+}
+NO_RELEVANT = {
+    "zero": "a query without relevant items counts 0 in every mean",
+    "skip": "a query without relevant items is left out of every mean",
 }
 
 
@@ -76,7 +76,43 @@ _PROTOCOLS = (
         "TREC style",
         50,
     ),
+    Protocol(
+        "map_first_k_relevant",
+        "mean of i/pos_i, pos_i the rank of the i-th relevant item, i = 1 .. min(k, R), 0 if R = 0",
+        "down to relevant item k, wherever it is: no metric of the top k",
+        "the relevant items looked at",
+        "all queries",
+        'TwDH (k = 5000, reported as "mAP@5000"); the k of the code of DCHMT, DSPH, DCGH, MITH, DCMH in torch',
+        5000,
+    ),
 )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way to measure mAP; the keywords of `evaluate`. Checked when made.
+
+    Raises:
+        ValueError, TypeError: one line that names the argument, what was expected and what came.
+    """
+
+    protocol: str = "map_all"
+    ties: str = "expected"
+    k: int | None = None  # the cut; default of the protocol when left out
+    no_relevant: str = "zero"
+
+    def __post_init__(self) -> None:
+        check_measure(self.protocol, self.ties, self.k, self.no_relevant, "Measure")
+
+    @property
+    def cut(self) -> int | None:
+        """k, or the protocol's default; None for the whole database."""
+        return _named(self.protocol).default_k if self.k is None else self.k
+
+    def __str__(self) -> str:
+        cut = "" if self.cut is None else f", k = {self.cut}"
+        skipped = "" if self.no_relevant == "zero" else ", queries without a relevant item left out"
+        return f"{self.protocol}{cut}, {self.ties} ties{skipped}"
 
 
 def protocols() -> tuple[Protocol, ...]:
@@ -84,41 +120,45 @@ def protocols() -> tuple[Protocol, ...]:
     return _PROTOCOLS
 
 
-def find(name: str, ties: str, k: int | None, op: str) -> tuple[Protocol, int | None]:
-    """The protocol and its cut; ValueError or TypeError when there is no such thing."""
-    protocol = next((p for p in _PROTOCOLS if p.name == name), None)
-    if protocol is None:
+def measure_of(protocol: str, ties: str, k: int | None, no_relevant: str, op: str) -> Measure:
+    """The checked measure, with errors that start with op."""
+    check_measure(protocol, ties, k, no_relevant, op)
+    return Measure(protocol, ties, k, no_relevant)
+
+
+def check_measure(name: str, ties: str, k: int | None, no_relevant: str, op: str) -> None:
+    """ValueError or TypeError when there is no such measure."""
+    if not any(protocol.name == name for protocol in _PROTOCOLS):
         raise ValueError(f"{op}: protocol must be one of {', '.join(p.name for p in _PROTOCOLS)}, got {name!r}")
-    if ties not in protocol.ties:
-        raise ValueError(f"{op}: ties must be one of {', '.join(protocol.ties)}, got {ties!r}")
-    if protocol.default_k is None:
-        if k is not None:
-            raise ValueError(f"{op}: {name} ranks the whole database and takes no k, got k={k!r}")
-        return protocol, None
-    return protocol, protocol.default_k if k is None else whole_number(k, 1, sys.maxsize, op, "k")
+    check_ties(ties, op)
+    check_no_relevant(no_relevant, op)
+    if k is None:
+        return
+    if _named(name).default_k is None:
+        raise ValueError(f"{op}: {name} ranks the whole database and takes no k, got k={k!r}")
+    whole_number(k, 1, sys.maxsize, op, "k")
 
 
-def average_precisions(inputs: Inputs, protocol: Protocol, ties: str, k: int | None) -> tuple[float, Floats]:
-    """(mAP, AP of each query)."""
-    compute = _expected_ap if ties == "expected" else _stable_ap
-    ap, hit = compute(inputs, protocol.name, min(k or inputs.histograms.nb, inputs.histograms.nb))
-    if protocol.name == "map_at_k_hitonly":
-        return _expected.mean_over_hit_queries(ap, hit), ap
-    return float(ap.mean()), ap
+def check_ties(ties: str, op: str) -> None:
+    """ValueError for an unknown rule."""
+    if ties not in TIES:
+        raise ValueError(f"{op}: ties must be one of {', '.join(TIES)}, got {ties!r}")
 
 
-def _expected_ap(inputs: Inputs, name: str, k: int) -> tuple[Floats, Floats]:
-    """(AP, probability of a hit) of each query."""
-    histograms = inputs.histograms
-    if name in ("map_at_k", "map_at_k_hitonly"):
-        return _expected.precision_per_hit(histograms, k)
-    total = histograms.total_relevant
-    sums = _expected.precision_sums(histograms, np.full(histograms.nq, k))
-    return sums / np.clip(total, 1, k), (total > 0).astype(np.float64)
+def check_no_relevant(no_relevant: str, op: str) -> None:
+    """ValueError for an unknown treatment."""
+    if no_relevant not in NO_RELEVANT:
+        raise ValueError(f"{op}: no_relevant must be one of {', '.join(NO_RELEVANT)}, got {no_relevant!r}")
 
 
-def _stable_ap(inputs: Inputs, name: str, k: int) -> tuple[Floats, Floats]:
-    histograms = inputs.histograms
-    sums, hits = inputs.evaluation.stable_precision(histograms.counts, histograms.relevant, k)
-    relevant = hits if name in ("map_at_k", "map_at_k_hitonly") else np.minimum(histograms.total_relevant, k)
-    return sums / np.maximum(relevant, 1), (hits > 0).astype(np.float64)
+def _named(name: str) -> Protocol:
+    return next(protocol for protocol in _PROTOCOLS if protocol.name == name)
+
+
+MEASURES = {
+    "map_all": Measure("map_all"),
+    "map_at_50": Measure("map_at_k"),
+    "map_at_50_hitonly": Measure("map_at_k_hitonly"),
+    "map_at_50_minR": Measure("map_at_k_minR"),
+    "map_first_5000_relevant": Measure("map_first_k_relevant"),
+}

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._arguments import whole_number
-from fasthash.metrics._histograms import Histograms
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PRCurve:
-    """Precision and recall of looking up everything within a radius, radius 0 to bits, pooled over all queries."""
-
-    radius: NDArray[np.int64]  # [bits + 1]
-    precision: Floats  # [bits + 1] relevant / retrieved; 0 where nothing is retrieved
-    recall: Floats  # [bits + 1] relevant / all relevant pairs; 0 where there are none
-    retrieved: NDArray[np.int64]  # [bits + 1] pairs (query, item) within the radius
-    relevant: NDArray[np.int64]  # [bits + 1] relevant pairs among them
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Looking up everything within one radius, averaged over the queries."""
-
-    radius: int
-    precision: float  # mean of relevant / retrieved; a query that retrieves nothing counts 0
-    recall: float  # mean of relevant / all relevant; a query without relevant items counts 0
-    empty: int  # queries that retrieve nothing
+from fasthash.metrics._curves import Lookup, PRCurve, lookup_within
+from fasthash.metrics._histograms import Floats, Histograms, Inputs
+from fasthash.metrics._protocols import Measure
+from fasthash.metrics._rankings import Rankings
 
 
 @dataclass(frozen=True)
 class Scores:
     """Result of `evaluate`.
 
-    A query without any relevant item has AP 0; `queries_without_relevant` says how many there are.
+    A query without any relevant item has AP 0; `queries_without_relevant` says how many there are, and `no_relevant`
+    whether they are in the means.
     """
 
     value: float  # the mAP
     per_query: Floats  # [nq] AP of each query
+    # [nq] whether the query is in the mean; for map_at_k_hitonly, whether it can have a hit: with expected ties the
+    # value is then the expected mean over those that do have one, and not the mean of per_query
+    counted: NDArray[np.bool_]
     protocol: str
     ties: str
     k: int | None  # the cut, None for the whole database
+    no_relevant: str
     bits: int
     nq: int
     nb: int
@@ -58,7 +41,10 @@ class Scores:
 
     def lookup(self, radius: int = 2) -> Lookup:
         """Precision and recall within a radius, averaged over the queries."""
-        return lookup_within(self.histograms, radius, "lookup")
+        kept = self.histograms
+        if self.no_relevant == "skip":
+            kept = kept.rows(kept.total_relevant > 0)
+        return lookup_within(kept, radius, "lookup")
 
     def __str__(self) -> str:
         cut = "" if self.k is None else f", k = {self.k}"
@@ -68,27 +54,31 @@ class Scores:
             f"precision within radius 2: {self.lookup().precision:.4f}",
         ]
         if self.queries_without_relevant:
-            lines.append(f"{self.queries_without_relevant:,} queries without a relevant item count as 0")
+            treated = "count as 0" if self.no_relevant == "zero" else "are left out"
+            lines.append(f"{self.queries_without_relevant:,} queries without a relevant item {treated}")
         if self.unlabelled_items:
             lines.append(f"{self.unlabelled_items:,} database items without a label")
         return "\n".join(lines)
 
 
-def pr_curve(histograms: Histograms) -> PRCurve:
-    """The curve by radius of pooled counts."""
-    retrieved = histograms.counts.sum(axis=0).cumsum()
-    relevant = histograms.relevant.sum(axis=0).cumsum()
-    precision = relevant / np.maximum(retrieved, 1)
-    recall = relevant / max(int(relevant[-1]), 1)
-    return PRCurve(np.arange(histograms.bits + 1), precision, recall, retrieved, relevant)
-
-
-def lookup_within(histograms: Histograms, radius: int, op: str) -> Lookup:
-    """Averages over the queries; a radius beyond the code length retrieves everything."""
-    radius = whole_number(radius, 0, sys.maxsize - 1, op, "radius")
-    within = slice(0, radius + 1)
-    retrieved = histograms.counts[:, within].sum(axis=1)
-    relevant = histograms.relevant[:, within].sum(axis=1)
-    precision = relevant / np.maximum(retrieved, 1)
-    recall = relevant / np.maximum(histograms.total_relevant, 1)
-    return Lookup(radius, float(precision.mean()), float(recall.mean()), int((retrieved == 0).sum()))
+def scores_of(inputs: Inputs, rankings: Rankings, measure: Measure, pr: PRCurve) -> Scores:
+    """Scores of one measure."""
+    value, per_query, counted = rankings.average_precisions(measure)
+    histograms = inputs.histograms
+    return Scores(
+        value=value,
+        per_query=per_query,
+        counted=counted,
+        protocol=measure.protocol,
+        ties=measure.ties,
+        k=measure.cut,
+        no_relevant=measure.no_relevant,
+        bits=histograms.bits,
+        nq=histograms.nq,
+        nb=histograms.nb,
+        queries_without_relevant=int((rankings.total == 0).sum()),
+        unlabelled_queries=inputs.unlabelled_queries,
+        unlabelled_items=inputs.unlabelled_items,
+        pr=pr,
+        histograms=histograms,
+    )

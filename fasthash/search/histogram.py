@@ -6,7 +6,6 @@ from typing import Any
 
 from fasthash import _histogram, _native
 from fasthash._histogram import Histogram
-from fasthash._labels import check_labels, label_masks
 
 
 def histogram(
@@ -50,17 +49,9 @@ def histogram(
     if query_labels is not None:
         there = _native.on_device(rows, base)
         sides = (query_labels, rows, "query_labels"), (database_labels, base, "database_labels")
-        labels = tuple(_kernel_labels(x, codes, there, op, name) for x, codes, name in sides)
+        labels = tuple(_histogram.kernel_labels(x, codes, there, op, name) for x, codes, name in sides)
         _check_forms(query_labels, database_labels, op)
     return _histogram.histogram(rows, base, labels, bits=bits, threads=threads, op=op)
-
-
-def _kernel_labels(labels: Any, codes: Any, there: bool, op: str, name: str) -> Any:
-    if there and _native.is_cuda(labels) and _native.is_torch(labels):
-        from fasthash import _histogram_cuda  # late: needs torch
-
-        return _histogram_cuda.label_masks(labels, len(codes), op, name)
-    return label_masks(check_labels(labels, len(codes), op, name))
 
 
 def _check_forms(query_labels: Any, database_labels: Any, op: str) -> None:

@@ -15,6 +15,7 @@ SECONDS = {"ours": [1.0, 2.0, 4.0], "theirs": [8.0, 8.0, 8.0]}
         ("share", (4, 3, 6)),
         ("time", (0.25, 0.1875, 0.375)),
         ("beyond", (-6, -6.5, -5)),
+        ("seconds", (2, 1.5, 3)),
         ("of", (0.25, 0.1875, 0.375)),
     ],
 )
@@ -27,6 +28,7 @@ def test_figures_are_taken_within_rounds(kind, figures):
     [
         ("speed", 2, 4, {1.9: "missed", 2: "reached", 3.9: "reached", 4: "aim reached"}),
         ("time", 1.15, 1.05, {1.2: "missed", 1.15: "reached", 1.06: "reached", 1.05: "aim reached"}),
+        ("seconds", 2, 1, {2.1: "missed", 2: "reached", 1.1: "reached", 1: "aim reached"}),
         ("beyond", 0.04, 0.02, {0.05: "missed", 0.03: "reached", 0.01: "aim reached"}),
         ("share", None, 0.85, {0.8: "aim missed", 0.9: "aim reached"}),
         ("speed", None, None, {1: ""}),
@@ -38,7 +40,9 @@ def test_verdicts(kind, least, aim, values):
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="Goal: kind must be one of speed, share, time, of, beyond, got 'faster'"):
+    with pytest.raises(
+        ValueError, match="Goal: kind must be one of speed, share, time, of, seconds, beyond, got 'faster'"
+    ):
         Goal("ours", "theirs", 1, 2, "faster")
 
 

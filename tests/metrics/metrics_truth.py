@@ -43,6 +43,9 @@ def orders(pattern):
 
 def average_precision(relevance, protocol, k):
     """AP of one relevance list, a Fraction; None where the protocol leaves the query out."""
+    if protocol == "map_first_k_relevant":
+        ranks = [rank for rank, r in enumerate(relevance, start=1) if r][:k]
+        return sum((Fraction(i, rank) for i, rank in enumerate(ranks, start=1)), Fraction(0)) / max(len(ranks), 1)
     cut = relevance if k is None else relevance[:k]
     hits, total = 0, Fraction(0)
     for rank, r in enumerate(cut, start=1):
@@ -96,6 +99,9 @@ def ap_of_ranked(ordered, protocol, k=None):
     n = ordered.shape[1]
     cut = n if k is None else min(k, n)
     hits = ordered.cumsum(axis=1)
+    if protocol == "map_first_k_relevant":
+        kept = ordered & (hits <= k)
+        return (kept * hits / np.arange(1, n + 1)).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
     total = (ordered * hits / np.arange(1, n + 1))[:, :cut].sum(axis=1)
     found = hits[:, cut - 1]
     if protocol == "map_at_k_hitonly":

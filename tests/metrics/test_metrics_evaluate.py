@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from metrics_truth import codes_of, distances, random_sets, relevance
 
-from fasthash import metrics
+from fasthash import _histogram, _native, metrics
 
 NQ, NB, BITS, CLASSES = 12, 150, 20, 5
 
@@ -140,6 +140,26 @@ def test_cuda_tensors(sets):
     np.testing.assert_array_equal(got.cpu().numpy(), metrics.average_precision(*sets, bits=BITS))
 
 
+@pytest.mark.parametrize("ties", metrics.TIES)
+def test_codes_on_a_device_are_counted_there(sets, ties, monkeypatch):
+    """The path that CUDA tensors take, with a counter of its own in the place of the kernels."""
+    from fasthash.metrics import _histograms
+
+    calls = []
+
+    def counted(query, database, labels, **options):
+        calls.append(options["op"])
+        return _histogram.histogram(query, database, labels, **options)
+
+    want = metrics.evaluate(*sets, bits=BITS, ties=ties)
+    monkeypatch.setattr(_histograms, "histogram", counted)
+    monkeypatch.setattr(_native, "on_device", lambda *codes: not calls)  # what counts does so on the host
+    got = metrics.evaluate(*sets, bits=BITS, ties=ties)
+    assert calls == ["evaluate"]
+    np.testing.assert_array_equal(got.per_query, want.per_query)
+    assert (got.unlabelled_items, got.unlabelled_queries) == (want.unlabelled_items, want.unlabelled_queries)
+
+
 def test_protocols_are_what_evaluate_takes(sets):
     names = [protocol.name for protocol in metrics.protocols()]
     assert len(set(names)) == len(names) >= 4
@@ -195,7 +215,11 @@ BAD = {
         "below 2",
     ),
     "protocol": (lambda s: s, {"protocol": "map"}, "protocol must be one of map_all, map_at_k"),
-    "ties": (lambda s: s, {"ties": "random"}, "ties must be one of expected, stable, got 'random'"),
+    "ties": (
+        lambda s: s,
+        {"ties": "random"},
+        "ties must be one of expected, stable, optimistic, pessimistic, got 'random'",
+    ),
     "k of map_all": (lambda s: s, {"k": 50}, "map_all ranks the whole database and takes no k, got k=50"),
     "k of zero": (lambda s: s, {"protocol": "map_at_k", "k": 0}, "k must be a whole number of at least 1, got 0"),
     "threads": (lambda s: s, {"threads": 0}, "threads must be a whole number from 1 to 4096, got 0"),

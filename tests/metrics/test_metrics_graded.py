@@ -41,11 +41,11 @@ def expected_ndcg(pattern, k, gain):
     return np.mean([dcg([gain(g) for g in order], k) for order in orders]) / best if best else 0.0
 
 
-@pytest.mark.parametrize("gains", [None, (1, 1)], ids=["doubling", "ones"])
+@pytest.mark.parametrize("gains", ["exponential", "linear", (1, 2), (1, 1)], ids=str)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_is_the_mean_over_all_orders(pattern, gains):
     *sets, bits = codes_of(pattern)
-    gain = (lambda g: 2**g - 1) if gains is None else (lambda g: g)
+    gain = (lambda g: 2**g - 1) if gains in ("exponential", (1, 2)) else (lambda g: g)
     for k in (None, *range(1, len(sets[1]) + 2)):
         got = metrics.ndcg(*sets, bits=bits, k=k, gains=gains)
         assert got.value == pytest.approx(expected_ndcg(pattern, k, gain), rel=1e-12), k
@@ -94,9 +94,9 @@ def test_kinds_of_input_agree():
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"query_layers": np.zeros((1, 2), int)}, TypeError, "ndcg: query_layers must be a list or tuple of labels"),
-        ({"query_layers": []}, ValueError, "ndcg: query_layers must have at least one layer, got none"),
-        ({"database_layers": [np.zeros(5, int)]}, ValueError, "ndcg: database_layers must be 2 like .*, got 1"),
+        ({"query_layers": np.zeros((1, 2), int)}, TypeError, "ndcg: query_labels must be a list or tuple of labels"),
+        ({"query_layers": []}, ValueError, "ndcg: query_labels must have at least one layer, got none"),
+        ({"database_layers": [np.zeros(5, int)]}, ValueError, "ndcg: database_labels must be 2 layers like .*, got 1"),
         ({"database_layers": [np.zeros(4, int)] * 2}, ValueError, "ndcg: database_labels must have 5 rows .*, got 4"),
         ({"gains": (1,)}, ValueError, r"ndcg: gains must be 2 finite numbers > 0, one a layer, got \(1,\)"),
         ({"gains": (0, 1)}, ValueError, "ndcg: gains must be 2 finite numbers > 0"),
@@ -105,7 +105,7 @@ def test_kinds_of_input_agree():
 )  # fmt: skip
 def test_errors(change, kind, message):
     query, database, query_layers, database_layers, bits = codes_of(PATTERNS[2])
-    given = {"query_layers": query_layers, "database_layers": database_layers} | change
+    given = {"query_layers": query_layers, "database_layers": database_layers, "bits": bits} | change
     with pytest.raises(kind, match=message) as error:
-        metrics.ndcg(query, database, bits=bits, **given)
+        metrics.ndcg(query, database, given.pop("query_layers"), given.pop("database_layers"), **given)
     assert "\n" not in str(error.value)

@@ -24,6 +24,7 @@ K = st.integers(1, 100)
 
 
 @given(evaluations(), K)
+@settings(deadline=None)
 def test_order_of_the_database_leaves_expected_unchanged(case, k):
     (query, database, labels_q, labels_d), bits, rng = case
     order = rng.permutation(len(database))
@@ -34,6 +35,7 @@ def test_order_of_the_database_leaves_expected_unchanged(case, k):
 
 
 @given(evaluations())
+@settings(deadline=None)
 def test_stable_and_expected_lie_between_the_worst_and_the_best_order(case):
     sets, bits, _ = case
     relevant = relevance(*sets[2:])
@@ -46,6 +48,7 @@ def test_stable_and_expected_lie_between_the_worst_and_the_best_order(case):
 
 
 @given(evaluations(), K)
+@settings(deadline=None)
 def test_flipping_the_same_bits_everywhere_changes_nothing(case, k):
     (query, database, labels_q, labels_d), bits, rng = case
     mask = np.packbits(rng.random(bits) < 0.5)
@@ -59,6 +62,7 @@ def test_flipping_the_same_bits_everywhere_changes_nothing(case, k):
 
 
 @given(evaluations())
+@settings(deadline=None)
 def test_histograms_count_everything_once(case):
     (query, database, labels_q, labels_d), bits, _ = case
     got = metrics.histograms(query, database, labels_q, labels_d, bits=bits)
@@ -71,7 +75,7 @@ def test_histograms_count_everything_once(case):
 
 
 @given(evaluations())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_order_and_surplus_of_classes_do_not_matter(case):
     (query, database, labels_q, labels_d), bits, rng = case
     order = rng.permutation(labels_q.shape[1])
@@ -83,7 +87,7 @@ def test_order_and_surplus_of_classes_do_not_matter(case):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 40, 5000, 2**40]))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_class_ids_are_one_hot_labels(seed, largest):
     rng = np.random.default_rng(seed)
     query, database, _, _ = random_sets(rng, 5, 120, 11, 1)
@@ -96,6 +100,7 @@ def test_class_ids_are_one_hot_labels(seed, largest):
 
 
 @given(evaluations(), K)
+@settings(deadline=None)
 def test_values_are_probabilities(case, k):
     sets, bits, _ = case
     for protocol in metrics.protocols():

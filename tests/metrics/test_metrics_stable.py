@@ -21,7 +21,7 @@ def test_matches_a_stable_sort(bits, nq, nb):
     assert got.value == pytest.approx(got.per_query.mean(), abs=1e-15)
 
 
-@pytest.mark.parametrize("protocol", ["map_at_k", "map_at_k_hitonly", "map_at_k_minR"])
+@pytest.mark.parametrize("protocol", ["map_at_k", "map_at_k_hitonly", "map_at_k_minR", "map_first_k_relevant"])
 @pytest.mark.parametrize("k", [1, 2, 50, 511, 700, 5000])
 @pytest.mark.parametrize("bits", [1, 16, 64, 130])
 def test_cut_matches_a_stable_sort(protocol, k, bits):

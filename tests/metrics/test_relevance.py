@@ -1,5 +1,7 @@
 """Choices of relevance on a label tree."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,62 @@ def test_a_model_is_scored_by_any_relevance(tree_data):
 
     model = HashModel(Tower(TowerConfig(6, (), 8)), Tower(TowerConfig(5, (), 8)))
     assert evaluate(model, tree_data, relevance="graded").graded["i2t"].nq == len(tree_data.split.query)
+
+
+def test_database_without_the_training_items(tree_data):
+    split = type(tree_data.split)(tree_data.split.query, tree_data.split.database, tree_data.split.database[::3])
+    tree_data = dataclasses.replace(tree_data, split=split)
+    codes = random_codes(tree_data, 16)
+    kept = ~np.isin(split.database, split.train)
+    assert 0 < kept.sum() < len(kept)
+    got = score(codes, tree_data, ("map_all", "map_at_50_stable"), database="without_train")
+    labels = tree_data.labels[split.query], tree_data.labels[split.database][kept]
+    for direction in ("i2t", "t2i"):
+        query, database = codes.pair(direction)
+        want = metrics.evaluate(query, database[kept], *labels, bits=16)
+        assert got.scores["map_all"][direction].value == getattr(got, direction) == want.value
+        stable = metrics.evaluate(query, database[kept], *labels, bits=16, protocol="map_at_k", ties="stable")
+        assert got.scores["map_at_50_stable"][direction].value == pytest.approx(stable.value, abs=1e-14)
+    assert (got.database, got.to_dict()["searched"], got.to_dict()["database"]) == (
+        "without_train", "without_train", kept.sum(),
+    )  # fmt: skip
+    assert score(codes, tree_data).to_dict()["searched"] == "all"
+    graded = score(codes, tree_data, relevance="graded", database="without_train")
+    assert graded.graded["i2t"].nb == kept.sum()
+
+
+def test_database_of_training_items_alone_is_refused():
+    data = PairedDataset.from_arrays(np.ones((6, 2)), np.ones((6, 2)), query=[0, 1], labels=list(range(3)) * 2)
+    assert set(data.split.database) <= set(data.split.train)
+    with pytest.raises(ValueError, match="evaluate: database 'without_train' is empty, all of .* is trained on"):
+        score(random_codes(data, 8), data, database="without_train")
+    with pytest.raises(ValueError, match="evaluate: database must be one of all, without_train, got 'test'"):
+        score(random_codes(data, 8), data, database="test")
+
+
+def test_measures_of_papers_and_queries_without_relevant_items(tree_data):
+    codes = random_codes(tree_data, 16)
+    papers = {name: paper.measure for name, paper in metrics.papers().items()}
+    got = score(codes, tree_data, papers)
+    assert set(got.scores) == set(got.to_dict()["map"]) == set(papers)
+    assert got.scores["djsrh"]["t2i"].k == 50
+    labels = [tree_data.tree.layers[1].ids[rows].copy() for rows in (tree_data.split.query, tree_data.split.database)]
+    lonely = np.flatnonzero(labels[1] != labels[0][0])  # a database in which nothing is relevant to the first query
+    split = type(tree_data.split)(tree_data.split.query, tree_data.split.database[lonely], tree_data.split.train)
+    data = dataclasses.replace(tree_data, split=split)
+    codes = random_codes(data, 16)
+    zero, skip = (score(codes, data, ("map_all",), no_relevant=rule) for rule in ("zero", "skip"))
+    assert skip.scores["map_all"]["i2t"].no_relevant == "skip"
+    ratio = skip.scores["map_all"]["i2t"].counted.mean()
+    assert ratio < 1
+    assert zero.i2t == pytest.approx(skip.i2t * ratio)
+
+
+def test_one_pass_gives_the_curves(tree_data):
+    codes = random_codes(tree_data, 16)
+    got = score(codes, tree_data, ("map_all", "map_all_stable", "map_at_50"))
+    labels = [tree_data.labels[rows] for rows in (tree_data.split.query, tree_data.split.database)]
+    for direction, found in got.summaries.items():
+        want = metrics.precision_recall_by_rank(*codes.pair(direction), *labels, bits=16)
+        np.testing.assert_array_equal(found.by_rank["expected"].precision, want.precision)
+        assert found.scores["map_all"] is got.scores["map_all"][direction]
