@@ -1,4 +1,4 @@
-"""codes.py against NumPy's own packing and hand-worked values."""
+"""The forms of codes against NumPy's own packing and hand-worked values."""
 
 import numpy as np
 import pytest
@@ -36,23 +36,6 @@ def test_torch_in_torch_out(dtype):
     assert packed.tolist() == [[0b10100000]]
     assert codes.unpack(packed, 3).tolist() == [[1, -1, 1]]
     assert codes.binarize(h).tolist() == [[1, -1, 1]]
-
-
-def test_describe_counts():
-    stats = codes.describe(codes.pack(np.array([[True, True], [True, False], [True, True], [True, False]])), 2)
-    assert stats.balance.tolist() == [1.0, 0.5]
-    assert stats.distinct == 2
-    assert stats.entropy == pytest.approx(1.0)
-    assert stats.dead_bits == 1
-
-
-def test_collapse_is_called_so():
-    same = codes.pack(np.ones((50, 16)))
-    assert codes.describe(same, 16).collapsed
-    assert str(codes.describe(same, 16)).startswith("COLLAPSED")
-    assert codes.describe(same, 16).entropy == 0
-    rng = np.random.default_rng(0)
-    assert not codes.describe(codes.pack(rng.standard_normal((50, 16))), 16).collapsed
 
 
 @pytest.mark.parametrize(
