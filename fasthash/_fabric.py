@@ -30,3 +30,8 @@ def fabric_of(device: str, precision: str) -> Fabric:
     fabric = Fabric(devices=local, num_nodes=nodes, strategy="ddp", **settings)
     fabric.launch()
     return fabric
+
+
+def device_name(kind: str) -> str:
+    """What a result file calls a kind of device: cpu, mps, or cuda with the name of the one in use."""
+    return f"cuda ({torch.cuda.get_device_name()})" if kind == "cuda" else kind

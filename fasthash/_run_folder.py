@@ -84,14 +84,8 @@ class RunFolder:
         replace_file(self.folder / "history.csv", write)
 
     def read_history(self) -> list[dict[str, Any]]:
-        """history.csv back as numbers, empty cells left out."""
-        path = self.folder / "history.csv"
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise ValueError(f"train: {path} is damaged: {error}") from None
+        """history.csv back as numbers."""
+        return read_history(self.folder)
 
     def log(self, history: list[dict[str, Any]]) -> None:
         """Write history.csv anew and the last entry to the TensorBoard log, which is live while the run goes on."""
@@ -131,6 +125,17 @@ class RunFolder:
 
     def drop_checkpoint(self) -> None:
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """history.csv of a run's folder as numbers, empty cells left out."""
+    path = folder / "history.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ValueError(f"train: {path} is damaged: {error}") from None
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fasthash import data as datasets
 from fasthash import evaluation, methods
-from fasthash._fabric import fabric_of
+from fasthash._fabric import device_name, fabric_of
 from fasthash._interrupt import StopSignal
+from fasthash._machine import now, provenance
 from fasthash._passes import Pass, batches, generator_of, losses
 from fasthash._progress import TrainingProgress
 from fasthash._run_folder import RunFolder
@@ -184,6 +185,7 @@ class _Loop:
         self.passes: dict[int, Pass] = {}  # by position in the epoch under way
         self.steps = 0  # of this sitting
         self.seconds = 0.0
+        self.began = now()
         self.saved = 0.0  # when the last checkpoint was written
         if fabric.global_rank > 0:
             torch.manual_seed(seed + fabric.global_rank)  # all start from one network, and drop units out on their own
@@ -344,6 +346,12 @@ class _Loop:
         extractors = {"image_extractor": self.data.image_extractor, "text_extractor": self.data.text_extractor}
         return HashModel(self.method.image, self.method.text, info=info, **extractors)
 
+    def _provenance(self) -> dict[str, Any]:
+        assert self.folder is not None
+        measured = {"device": device_name(self.fabric.device.type), "threads": torch.get_num_threads()}
+        about = self.folder.request | self.data.provenance() | measured
+        return provenance(**about, started=self.began, seconds=self.seconds)
+
     def _result(self) -> Run:
         model = self._model().cpu().eval()
         for tower in (model.image, model.text):
@@ -358,7 +366,8 @@ class _Loop:
         if self._writes:
             assert self.folder is not None
             self.folder.log(self.history)
-            self.folder.write_json("scores.json", None if scores is None else scores.to_dict())
+            found = {} if scores is None else scores.to_dict()
+            self.folder.write_json("scores.json", found | {"provenance": self._provenance()})
             self.folder.drop_checkpoint()
             self.folder.close()
         self.fabric.barrier()  # nobody leaves, and ends the group, before the files are there

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fasthash.cli import commands, compare, demo  # noqa: F401  (their decorators fill the app)
+from fasthash.cli import commands, compare, demo, evaluate, published, report, sweep  # noqa: F401  (their decorators fill the app)
 from fasthash.cli._app import app
 
 
@@ -19,6 +19,8 @@ def run(argv: list[str]) -> int:
             argv = spread(argv, "--bits")
         elif argv[:1] == ["compare"]:
             argv = compare.spread_words(argv)
+        elif argv[:1] == ["sweep"]:
+            argv = sweep.spread_words(argv)
         code = command.main(args=argv, prog_name="fasthash", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""train, evaluate, encode, index build, search, data list/info, doctor."""
+"""train, encode, index build, search, data list/info, doctor."""
 
 from __future__ import annotations
 
@@ -124,25 +124,6 @@ def methods(json_: JSON = False) -> None:
     out.print(table)
 
 
-@app.command(epilog="Example: fasthash evaluate runs/emoji-dcmh-64")
-def evaluate(
-    run: RunArg,
-    data: Annotated[str | None, typer.Option(help="Another data set.")] = None,
-    data_set: DataSet = None,
-    json_: JSON = False,
-) -> None:
-    """Score a run's model in both directions: mAP over all and at 50, ties expected and stable."""
-    from fasthash import evaluation
-    from fasthash.models import HashModel
-
-    model = HashModel.load(run)
-    scores = evaluation.evaluate(model, _data_for(model, data, data_set)).to_dict()
-    if json_:
-        print_json(scores)
-    else:
-        out.print(_score_table(scores))
-
-
 @app.command(epilog="Example: fasthash encode runs/emoji-dcmh-64 --text 'red heart'")
 def encode(
     run: RunArg,
@@ -182,7 +163,7 @@ def index_build(
     from fasthash.retrieval import Retriever
 
     model = HashModel.load(run)
-    dataset = _data_for(model, data, data_set)
+    dataset = data_for(model, data, data_set)
     name = dataset.name
     retriever = Retriever.build(model, dataset)
     retriever.save(run / "index")
@@ -267,7 +248,7 @@ def doctor(json_: JSON = False) -> None:
         out.print(table)
 
 
-def _data_for(model: Any, name: str | None, settings: list[str] | None) -> Any:
+def data_for(model: Any, name: str | None, settings: list[str] | None) -> Any:
     """The data set a command works on: the run's own with its options, or the one named on the command line."""
     from fasthash.data import load
     from fasthash.retrieval import data_of

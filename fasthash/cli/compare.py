@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fasthash.cli._app import JSON, app, out, print_json
+from fasthash.cli.published import print_beside
 
 SEVERAL = ("--data", "--bits", "--seeds")  # options that take several words
 METHOD_WIDTH, VALUE_WIDTH = 16, len("0.000 ± 0.000")  # of the columns of a table, in letters
@@ -67,15 +68,23 @@ def compare(
         Path | None, typer.Option(help="A plan in JSON, in place of methods, data, bits and seeds.")
     ] = None,
     out_: Annotated[Path, typer.Option("--out", help="Folder of runs, tables and page.")] = Path("runs/compare"),
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes in all; default one for each CUDA device, or one.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each process.")] = 1,
     page: Annotated[Path | None, typer.Option(help="Another folder for compare.md and its pictures.")] = None,
+    published: Annotated[
+        str | None, typer.Option(help="A published table to set the rows beside; `fasthash published list` names them.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_: JSON = False,
 ) -> None:
     """Train methods on data sets at several lengths and seeds: tables, a page. Stopped, the same command goes on."""
     from fasthash.compare import Plan, run_compare
+    from fasthash.compare.published import beside_published, write_beside
+    from fasthash.published import load as load_published
 
+    known = None if published is None else load_published(published)  # a misspelt name is told before anything runs
     if plan is not None:
         given = {"METHOD": methods, "--data": data, "--bits": bits, "--seeds": seeds}
         for name, value in given.items():
@@ -93,10 +102,15 @@ def compare(
     compared = run_compare(
         chosen, out_, jobs=jobs, threads=threads, page=page, device=device, progress=not json_, say=say, command=command
     )
+    shown = None if known is None else beside_published(compared, known)
+    if shown is not None:
+        compared.files.append(write_beside(shown, out_))
     if json_:
-        print_json(_record(compared, out_))
+        print_json(_record(compared, out_) | ({} if shown is None else {"published": shown.to_dict()}))
     else:
         _show(compared, out_)
+        if shown is not None:
+            print_beside(shown)
     if compared.failures:
         raise typer.Exit(1)
 
@@ -106,6 +120,8 @@ def _show(compared: Any, folder: Path) -> None:
         for part in data.parts:
             for table in _tables(part.grids[0], f"{data.name}, {part.title}" if part.title else data.name):
                 out.print(table)
+            for note in part.grids[0].notes:
+                out.print(escape(note), style="dim")
     for goal in compared.shown.goals:
         out.print(escape(f"{goal.margin}: {goal.data}, {goal.what}: {goal.wanted} ({goal.seeds})"))
     for cell, why in compared.failures:

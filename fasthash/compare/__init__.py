@@ -1,6 +1,12 @@
 """Methods side by side: trained on the same data, at the same lengths, over several seeds; one table, one page."""
 
+from fasthash.compare.compared import Compared
 from fasthash.compare.plan import MEASURES, Plan, Row, Table, Target
-from fasthash.compare.run import Compared, run_compare
+from fasthash.compare.ranges import Axis, parse_axis
+from fasthash.compare.run import run_compare, run_plan
+from fasthash.compare.sweep import Setting, Swept, run_sweep
 
-__all__ = ["MEASURES", "Compared", "Plan", "Row", "Table", "Target", "run_compare"]
+__all__ = [
+    "MEASURES", "Axis", "Compared", "Plan", "Row", "Setting", "Swept", "Table", "Target", "parse_axis", "run_compare",
+    "run_plan", "run_sweep",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """A worker process: reads cells as JSON lines on its standard input, answers each with a line on its standard output.
 
-python -m fasthash.compare._worker THREADS     {"cell": {...}, "folder": "..."} -> {"state": ...}
+python -m fasthash.compare._worker THREADS     {"do": "run", "cell": {...}, "folder": "..."} -> {"state": ...}
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
 
 def _answer(task: dict[str, Any], loaded: dict[str, Any]) -> dict[str, Any]:
     """The result of one cell; an error of the cell is an answer as well, a stop ends the worker after it."""
-    from fasthash.compare.cells import Cell, load_data, run_cell
+    from fasthash.compare.cells import Cell, add_curves, load_data, run_cell
     from fasthash.compare.items import parse_item
 
     cell = Cell(**task["cell"])
@@ -37,7 +37,8 @@ def _answer(task: dict[str, Any], loaded: dict[str, Any]) -> dict[str, Any]:
         if cell.data not in loaded:
             loaded.clear()  # one data set at a time
             loaded[cell.data] = load_data(parse_item(cell.data, "data"))
-        return {"state": "done", "result": run_cell(cell, loaded[cell.data], Path(task["folder"]))}
+        work = {"run": run_cell, "curves": add_curves}[task.get("do", "run")]
+        return work(cell, loaded[cell.data], Path(task["folder"]))
     except KeyboardInterrupt:
         return {"state": "stopped"}
     except Exception as error:  # the other cells go on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from typing import Any
 import torch
 
 from fasthash import evaluation, methods
-from fasthash._fabric import DEVICES
-from fasthash._files import replace_file
+from fasthash._fabric import DEVICES, device_name
+from fasthash._machine import now, provenance
+from fasthash.compare import curves
+from fasthash.compare._files import write_json
 from fasthash.compare._memory import PeakMemory
-from fasthash.compare.items import Item, method_options, numbers, parse_item
+from fasthash.compare.items import VALIDATION, Item, method_options, numbers, parse_item
 from fasthash.compare.peers import PEERS, Values
 from fasthash.compare.plan import Plan, Row
 from fasthash.data import PairedDataset, load
 from fasthash.evaluation import Codes
+from fasthash.models import HashModel
 from fasthash.training import train
 
 FORMAT = 1  # of what a cell measures: a cell of another format is measured again
@@ -48,6 +52,11 @@ class Cell:
         name = f"{parse_item(self.data, 'data').name}-{self.method}-{self.bits or 'real'}-s{self.seed}-{digest}"
         return re.sub(r"[^\w.-]", "_", name)
 
+    @property
+    def fixed(self) -> bool:
+        """Whether no seed changes it."""
+        return self.method in PEERS and not PEERS[self.method].seeded
+
     def to_dict(self) -> dict[str, Any]:
         """Its fields; ``device`` only where it is not cpu."""
         values = asdict(self)
@@ -56,28 +65,39 @@ class Cell:
         return values
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str, op: str = "compare") -> str:
     """cpu, cuda or mps: the one asked for, or for auto the one that is there.
 
     Raises:
         ValueError: the device is unknown or not there.
     """
     if device not in DEVICES:
-        raise ValueError(f"compare: device must be one of {', '.join(DEVICES)}, got {device!r}")
+        raise ValueError(f"{op}: device must be one of {', '.join(DEVICES)}, got {device!r}")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return next(name for name, found in there.items() if found)
     if not there[device]:
-        raise ValueError(f"compare: device {device} was asked for, but torch finds none")
+        raise ValueError(f"{op}: device {device} was asked for, but torch finds none")
     return device
 
 
 def load_data(item: Item) -> PairedDataset:
-    """The data set that an entry of a plan names."""
-    return load(item.name, progress=False, **numbers(item))
+    """The data set that an entry of a plan names.
+
+    With the option ``validation``, a share such as 0.2, its queries are drawn from the training rows, and its own take
+    no part (`PairedDataset.validation_split`): what settings are chosen on.
+    """
+    options = numbers(item)
+    share = options.pop(VALIDATION, None)
+    if share is not None and not isinstance(share, float):
+        raise ValueError(f"{item.text}: {VALIDATION} must be a share between 0 and 1, got {share!r}")
+    data = load(item.name, progress=False, **options)
+    return data if share is None else data.validation_split(share)
 
 
-def cells_of(plan: Plan, row: Row, item: Item, data: PairedDataset, checksum: str, device: str = "cpu") -> list[Cell]:
+def cells_of(
+    plan: Plan, row: Row, item: Item, data: PairedDataset, checksum: str, device: str = "cpu", op: str = "compare"
+) -> list[Cell]:
     """The cells of a row on a data set, after checking its options and that the data has what it needs.
 
     ``device`` (resolved) is that of the trainer; what is fitted at once is fitted on the CPU.
@@ -86,7 +106,7 @@ def cells_of(plan: Plan, row: Row, item: Item, data: PairedDataset, checksum: st
         ValueError: an option is unknown or wrong, or the data lacks what the method needs.
     """
     name = row.item.name
-    data.require(labels=True, op="compare")
+    data.require(labels=True, op=op)
     bits: tuple[int | None, ...] = plan.bits_of(row)
     seeds = plan.seeds
     if name in PEERS:
@@ -105,42 +125,38 @@ def cells_of(plan: Plan, row: Row, item: Item, data: PairedDataset, checksum: st
     return [Cell(item.text, checksum, name, options, b, seed, device) for b in bits for seed in seeds]
 
 
-def read_result(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What a cell measured when it was run before in ``folder``; None when it has to be run."""
+def read_answer(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """The answer of a cell that was run before in ``folder``; None when it has to be run.
+
+    Its "provenance" is None where the cell was measured by a version that did not record it.
+    """
     path = folder / cell.folder / "cell.json"
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         result = value["result"] if value["cell"] == json.loads(json.dumps(cell.to_dict())) else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return result if isinstance(result, dict) else None
+    if not isinstance(result, dict):
+        return None
+    return {"state": "done", "result": result, "provenance": value.get("provenance")}
 
 
 def run_cell(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
     """Train or fit, score, and write ``cell.json``; training goes on from a checkpoint where there is one.
 
     Returns:
-        JSON-able: "scores" (measure -> direction -> value), "seconds" of training, "codes" (side -> statistics),
-        "collapsed", "peak_bytes" of this process while it ran (`PeakMemory`), "start_bytes" when it began, "threads"
-        of torch and "device" with its name. Cells written by earlier versions lack the last two.
+        JSON-able answer: "state" done; "result" with "scores" (measure -> direction -> value), "seconds" of training,
+        "codes" (side -> statistics), "collapsed", "peak_bytes" of this process while it ran (`PeakMemory`),
+        "start_bytes" when it began, "threads" of torch and "device" with its name; "provenance" as from
+        `fasthash._machine`. Cells of earlier versions lack the last one, some of them threads and device.
     """
-    place = folder / cell.folder
+    place, began = folder / cell.folder, now()
     with PeakMemory() as memory:
-        codes: Codes | None
-        if cell.method in PEERS:
-            seconds, codes, values = _fit(cell, data)
-        else:
-            options = methods.get(cell.method).options_type(**cell.options).model_dump()
-            assert cell.bits is not None
-            run = train(
-                cell.method, data, bits=cell.bits, seed=cell.seed, out=place, resume=True, eval_every=AT_THE_END,
-                device=cell.device, progress=False, **options,
-            )  # fmt: skip
-            assert run.scores is not None
-            seconds, codes, values = run.seconds, run.scores.codes, {}
+        seconds, codes, values = _train(cell, data, place) if cell.method not in PEERS else _fit(cell, data)
         if codes is not None:
             values = measure(codes, data)
     stats = {} if codes is None else evaluation.Evaluation(data.name, codes, {}).code_stats()
+    ran = {"threads": torch.get_num_threads(), "device": device_name(cell.device)}
     result = {
         "scores": values,
         "seconds": round(seconds, 3),
@@ -148,18 +164,38 @@ def run_cell(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
         "collapsed": any(one.collapsed for one in stats.values()),
         "peak_bytes": memory.peak,
         "start_bytes": memory.start,
-        "threads": torch.get_num_threads(),
-        "device": f"cuda ({torch.cuda.get_device_name()})" if cell.device == "cuda" else cell.device,
+        **ran,
     }
     place.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"cell": cell.to_dict(), "result": result}, indent=1) + "\n"
-    replace_file(place / "cell.json", lambda path: path.write_text(text, encoding="utf-8"))
-    return result
+    if codes is not None:
+        curves.write(place, codes, data)
+    about = cell.to_dict() | data.provenance() | ran
+    record = {"result": result, "provenance": provenance(**about, started=began, seconds=seconds)}
+    write_json(place / "cell.json", {"cell": cell.to_dict()} | record)
+    return {"state": "done"} | record
+
+
+def add_curves(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
+    """Make what `curves` keeps of a finished cell, from its stored model; peers are fitted once more."""
+    place = folder / cell.folder
+    codes = evaluation.encode(HashModel.load(place), data) if cell.method not in PEERS else _fit(cell, data)[1]
+    if codes is not None:
+        curves.write(place, codes, data)
+    return {"state": "done"}
+
+
+def _train(cell: Cell, data: PairedDataset, place: Path) -> tuple[float, Codes | None, Values]:
+    options = methods.get(cell.method).options_type(**cell.options).model_dump()
+    assert cell.bits is not None
+    run = train(
+        cell.method, data, bits=cell.bits, seed=cell.seed, out=place, resume=True, eval_every=AT_THE_END,
+        device=cell.device, progress=False, **options,
+    )  # fmt: skip
+    assert run.scores is not None
+    return run.seconds, run.scores.codes, {}
 
 
 def _fit(cell: Cell, data: PairedDataset) -> tuple[float, Codes | None, Values]:
-    import time
-
     peer = PEERS[cell.method]
     started = time.monotonic()
     if peer.values is not None:

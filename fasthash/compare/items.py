@@ -12,6 +12,7 @@ from typing import Any
 
 from fasthash import methods
 
+VALIDATION = "validation"  # option of any data set: the share of its training rows that queries are drawn from
 _ITEM = re.compile(r"\s*([^\[\]\s,=]+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 

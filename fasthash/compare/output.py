@@ -1,9 +1,7 @@
-"""What a comparison leaves: compare.json with every cell, compare.md, the page, the pictures."""
+"""What a comparison leaves: compare.json with every cell, compare.csv, .md and .tex, the page, the pictures."""
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import statistics
 from collections import Counter
@@ -16,18 +14,18 @@ import numpy as np
 import torch
 
 import fasthash
-from fasthash import report
-from fasthash._files import replace_file
-from fasthash._machine import cpu_name
+from fasthash import _machine, report
+from fasthash.compare._files import csv_text, write_json, write_text
 from fasthash.compare.plan import MEASURES, TREE_MEASURES, Row
 from fasthash.compare.summary import BOLD_RULE, Outcome, best_row
 from fasthash.evaluation import DIRECTIONS
-from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Part, Value
+from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Model, Part, Value
 
 if TYPE_CHECKING:
-    from fasthash.compare.run import Compared, DataFacts
+    from fasthash.compare.compared import Compared, DataFacts
 
 MIB = 1 << 20
+CSV_COLUMNS = ("data", "row", "bits", "direction", "measure", "mean", "std", "seeds")
 PROTOCOL = (
     "queries against the database by Hamming distance, each row encoded by its own modality alone; relevant is what "
     "shares a label of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in "
@@ -37,34 +35,51 @@ PROTOCOL = (
 
 def write(compared: Compared, shown: Comparison, out: Path, page: Path | None) -> list[Path]:
     """Write all files; returns their paths."""
-    text = json.dumps(_record(compared, shown.provenance), indent=1, ensure_ascii=False) + "\n"
-    replace_file(out / "compare.json", lambda path: path.write_text(text, encoding="utf-8"))
-    written = [out / "compare.json", report.write_comparison(shown, out / "index.html")]
+    record = _record(compared, str(shown.provenance["command"]))
+    written = [
+        write_json(out / "compare.json", record),
+        write_text(out / "compare.csv", csv_text(CSV_COLUMNS, record["summary"])),
+        write_text(out / "compare.tex", report.comparison_latex(shown)),
+        report.write_comparison(shown, out / "index.html"),
+    ]
     markdown = report.comparison_markdown(shown)
     for folder in dict.fromkeys([out, *([page] if page else [])]):
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / "compare.md"
-        replace_file(target, lambda path: path.write_text(markdown, encoding="utf-8"))
-        written += [target, *report.write_pictures(shown, folder)]
+        written += [write_text(folder / "compare.md", markdown), *report.write_pictures(shown, folder)]
     return written
 
 
-def _record(compared: Compared, provenance: Any) -> dict[str, Any]:
-    """Everything as one JSON value: each cell once, means and spreads, targets."""
-    cells = []
-    for data, row, cell in compared.cells:
-        answer = {"error": None, "result": None} | compared.answers[cell.folder]
-        named = {"data_label": data, "row": row, "folder": f"cells/{cell.folder}"}
-        cells.append(named | cell.to_dict() | answer)
+def _record(compared: Compared, command: str) -> dict[str, Any]:
+    """Everything as one JSON value: each cell once, means and spreads, the best against the second, targets."""
     return {
         "format": "fasthash.compare",
         "version": 1,
         "plan": compared.plan.model_dump(mode="json"),
-        "provenance": dict(provenance),
+        "provenance": _machine.provenance(
+            command=command,
+            protocol=PROTOCOL,
+            data=[facts.provenance for facts in compared.data.values()],
+            seeds=list(compared.plan.seeds),
+            cells_measured=len(compared.answers) - compared.reused,
+            cells_reused=compared.reused,
+            started=compared.started,
+            seconds=compared.seconds,
+        ),
         "summary": _summary(compared),
+        "standings": [standing.to_dict() for standing in compared.standings],
         "targets": [outcome.to_dict() for outcome in compared.outcomes],
-        "cells": cells,
+        "cells": cell_records(compared),
     }
+
+
+def cell_records(compared: Compared) -> list[dict[str, Any]]:
+    """Each cell with its answer, JSON-able."""
+    found = []
+    for data, row, cell in compared.cells:
+        answer = {"error": None, "result": None, "provenance": None} | compared.answers[cell.folder]
+        named = {"data_label": data, "row": row, "folder": f"cells/{cell.folder}"}
+        found.append(named | cell.to_dict() | answer)
+    return found
 
 
 def _summary(compared: Compared) -> list[dict[str, Any]]:
@@ -78,7 +93,7 @@ def _summary(compared: Compared) -> list[dict[str, Any]]:
                         series = compared.results.series(data, row.label, bits, measure, direction)
                         if series is not None:
                             key = {"data": data, "row": row.label, "bits": bits, "measure": measure}
-                            values = {"mean": series.mean, "spread": series.spread, "seeds": len(series.values)}
+                            values = {"mean": series.mean, "std": series.spread, "seeds": len(series.values)}
                             found.append(key | {"direction": direction} | values)
     return found
 
@@ -98,10 +113,11 @@ def comparison(compared: Compared, command: str) -> Comparison:
     facts += [("targets met", f"{met.count(True)} of {len(met)}")] if met else []
     data = [_data_part(compared, facts_) for facts_ in compared.data.values()]
     goals = [_goal(outcome) for outcome in compared.outcomes]
-    provenance = _provenance(compared, command, done)
+    provenance = provenance_text(compared, command, PROTOCOL)
+    models = [Model(*key, *found) for key, found in compared.curves.items()]
     return Comparison(
         title=plan.title, lead=plan.lead, facts=facts, data=data, rule=BOLD_RULE, goals=goals,
-        failures=compared.failures, provenance=provenance,
+        failures=compared.failures, provenance=provenance, models=models,
     )  # fmt: skip
 
 
@@ -113,12 +129,18 @@ def _data_part(compared: Compared, facts: DataFacts) -> DataPart:
         grids = [_grid(compared, facts, rows, measure) for measure in measures]
         grids = [grid for grid in grids if any(row.values for row in grid.rows)]
         if grids:
+            own = [one for one in compared.standings if (one.data, one.table) == (facts.label, title)]
+            grids[0] = replace(grids[0], notes=[str(one) for one in own])
             parts.append(Part(title if len(tables) > 1 else "", grids, compared.plan.picture(facts.label, title)))
-    about = (
+    return DataPart(facts.label, facts_text(facts), parts)
+
+
+def facts_text(facts: DataFacts) -> str:
+    """A sentence about a data set."""
+    return (
         f"{facts.queries:,} queries, {facts.database:,} items in the database, {facts.train:,} training pairs; "
         f"{facts.classes}; image features {facts.widths[0]}, text features {facts.widths[1]} wide."
     )
-    return DataPart(facts.label, about, parts)
 
 
 def _grid(compared: Compared, facts: DataFacts, rows: list[Row], measure: str) -> Grid:
@@ -175,19 +197,23 @@ def _goal(outcome: Outcome) -> Goal:
     return Goal(outcome.data, outcome.what, outcome.wanted, reached, margin, outcome.seeds, outcome.met)
 
 
-def _provenance(compared: Compared, command: str, done: list[dict[str, Any]]) -> dict[str, str]:
+def provenance_text(compared: Compared, command: str, protocol: str) -> dict[str, str]:
+    """What a page says of how it was made."""
+    done = [answer["result"] for answer in compared.answers.values() if answer["state"] == "done"]
     seconds = sum(result["seconds"] for result in done)
     spent = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} s"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "command": command,
-        "machine": f"{cpu_name()}, {cores} cores",
+        "machine": f"{_machine.cpu_name()}, {_machine.core_count()} cores",
         "measured": measured(done),
         "versions": f"fasthash {fasthash.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"Python {platform.python_version()}",
-        "data": ", ".join(f"{facts.text} (checksum {facts.checksum})" for facts in compared.data.values()),
+        "data": ", ".join(
+            f"{facts.text} (checksum {facts.checksum}, split {facts.split_checksum})"
+            for facts in compared.data.values()
+        ),
         "seeds": ", ".join(map(str, compared.plan.seeds)),
-        "protocol": PROTOCOL,
+        "protocol": protocol,
         "training": f"{spent} in all; times are those of a shared machine, peak memory is that of a run's process",
     }
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fasthash import methods
 from fasthash.codes import MAX_BITS
-from fasthash.compare.items import Item, parse_item
+from fasthash.compare.items import VALIDATION, Item, parse_item
 from fasthash.compare.peers import PEERS
 from fasthash.data import names as data_names
 from fasthash.evaluation import DIRECTIONS
@@ -155,10 +155,11 @@ class Plan(_Part):
         return cls.make(str(path), **values)
 
     def data_items(self) -> dict[str, Item]:
-        """Label -> data set. A label is the name alone where no other entry has it."""
+        """Label -> data set. A label is the name alone where no other entry has it and the queries are its own."""
         items = [parse_item(text, "compare: a data set") for text in self.data]
         counts = [sum(other.name == item.name for other in items) for item in items]
-        return {item.name if n == 1 else item.text: item for n, item in zip(counts, items, strict=True)}
+        alone = [n == 1 and VALIDATION not in item.options for n, item in zip(counts, items, strict=True)]
+        return {item.name if short else item.text: item for short, item in zip(alone, items, strict=True)}
 
     def rows_of(self, data: str) -> list[Row]:
         """The rows that run on a data set, by its label."""

@@ -216,6 +216,24 @@ class PairedDataset:
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
+    def split_checksum(self) -> str:
+        """16 hexadecimal digits of SHA-256 over the ids of queries, database and training rows, part by part."""
+        digest = hashlib.sha256()
+        for part in (self.split.query, self.split.database, self.split.train):
+            digest.update(f"{len(part)}\0".encode())
+            for row in part:
+                digest.update(f"{self.ids[row]}\0".encode())
+        return digest.hexdigest()[:16]
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result file says of the data that it was measured on; JSON-able."""
+        return {
+            "data": self.name,
+            "data_options": dict(self.options),
+            "data_checksum": self.checksum(),
+            "split_checksum": self.split_checksum(),
+        }
+
     def info(self) -> dict[str, Any]:
         """Counts, label balance and provenance, JSON-able."""
         from fasthash.data._info import info  # late: only the command line and reports ask

@@ -37,13 +37,6 @@ def test_train_prints_a_table_and_what_to_do_next(tmp_path, capsys):
     assert "fasthash search" not in shown, "features alone cannot be searched by words"
 
 
-def test_evaluate_equals_the_run(trained, capsys):
-    assert run(["evaluate", str(trained), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads((trained / "scores.json").read_text())
-    assert run(["evaluate", str(trained)]) == 0
-    assert "map_at_50" in capsys.readouterr().out
-
-
 def test_encode_features(trained, tmp_path, capsys):
     width = json.loads((trained / "config.json").read_text())["image"]["width"]
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((5, width)).astype(np.float32))

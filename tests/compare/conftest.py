@@ -24,8 +24,10 @@ def in_process(monkeypatch):
 
     def run_cells(cells, folder, report, **rest):
         for cell in cells:
-            ran.append(cell)
-            task = {"cell": cell.to_dict(), "folder": str(folder)}
+            do = rest.get("do", "run")
+            if do == "run":
+                ran.append(cell)
+            task = {"do": do, "cell": cell.to_dict(), "folder": str(folder)}
             report(cell, _worker._answer(task, {}))
         return True
 

@@ -208,6 +208,37 @@ def test_what_was_measured_earlier_is_told_as_it_was_measured(make_plan, in_proc
     assert said in (tmp_path / "index.html").read_text()
 
 
+def test_every_result_file_says_how_it_was_made(make_plan, in_process, tmp_path, small):
+    run_compare(make_plan(rows=[DJSRH, "ridge"], seeds=1), tmp_path, progress=False, command="fasthash compare x")
+    record = json.loads((tmp_path / "compare.json").read_text())
+    whole = record["provenance"]
+    checksums = {"data_checksum": small.checksum(), "split_checksum": small.split_checksum()}
+    assert whole["data"] == [{"data": DATA} | checksums]
+    assert (whole["command"], whole["seeds"]) == ("fasthash compare x", [0])
+    assert whole["versions"]["torch"] == torch.__version__
+    for cell in record["cells"]:
+        found = cell["provenance"]
+        assert found == json.loads((tmp_path / cell["folder"] / "cell.json").read_text())["provenance"]
+        assert checksums.items() <= found.items()
+        wanted = {key: cell[key] for key in ("method", "options", "bits", "seed")}
+        assert wanted.items() <= found.items()
+        assert (found["threads"], found["device"]) == (torch.get_num_threads(), "cpu")
+        assert found["seconds"] == cell["result"]["seconds"]
+        assert found["started"].endswith("+00:00")
+
+
+def test_a_cell_of_an_earlier_version_is_valid_without_provenance(make_plan, in_process, tmp_path):
+    run_compare(make_plan(), tmp_path, progress=False)
+    for path in (tmp_path / "cells").glob("*/cell.json"):
+        value = json.loads(path.read_text())
+        del value["provenance"]
+        path.write_text(json.dumps(value))
+    in_process.clear()
+    run_compare(make_plan(), tmp_path, progress=False)
+    assert in_process == []
+    assert {cell["provenance"] for cell in cells(tmp_path)} == {None}
+
+
 def test_the_folder_of_a_cell_is_the_same_as_ever_on_the_cpu_alone():
     values = ("wiki", "df8e", "dcmh", {"epochs": 3}, 16, 0)
     cpu = Cell(*values)
@@ -253,7 +284,7 @@ def test_the_page_folder_gets_table_and_pictures(make_plan, in_process, tmp_path
     names = {path.name for path in (tmp_path / "results" / "here").iterdir()}
     assert names == {"compare.md", "compare_synthetic.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "cells", "compare.json", "compare.md", "compare_synthetic.png", "index.html",
+        "cells", "compare.csv", "compare.json", "compare.md", "compare.tex", "compare_synthetic.png", "index.html",
     }  # fmt: skip
     assert all(path.exists() for path in compared.files)
 
@@ -266,7 +297,7 @@ def test_summary_and_table_agree_with_the_cells(make_plan, in_process, tmp_path)
     key = {"data": "synthetic", "row": "djsrh", "bits": 8, "measure": "map_all", "direction": "t2i"}
     (line,) = [s for s in record["summary"] if key.items() <= s.items()]
     assert line["mean"] == pytest.approx(np.mean(values))
-    assert line["spread"] == pytest.approx(np.std(values, ddof=1))
+    assert line["std"] == pytest.approx(np.std(values, ddof=1))
     assert f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" in (tmp_path / "compare.md").read_text()
     floor = [c["result"]["scores"]["map_all"]["t2i"] for c in record["cells"] if c["row"] == "random"]
     (goal,) = [t for t in record["targets"] if "t2i" in t["what"]]

@@ -32,8 +32,8 @@ def test_a_process_that_dies_is_a_failed_cell_and_is_replaced(make_plan, tmp_pat
     start = workers._Pool.start
     started = []
 
-    def start_and_kill_the_first(self, log):
-        process = start(self, log)
+    def start_and_kill_the_first(self, log, gpu):
+        process = start(self, log, gpu)
         started.append(process)
         if len(started) == 1:
             process.kill()
@@ -57,8 +57,8 @@ def test_a_task_that_a_dead_process_never_read_holds_nobody_up(make_plan, tmp_pa
     """Its bytes wait in the pipe's buffer, and closing the pipe tries them again."""
     start = workers._Pool.start
 
-    def start_and_wait_for_its_end(self, log):
-        process = start(self, log)
+    def start_and_wait_for_its_end(self, log, gpu):
+        process = start(self, log, gpu)
         process.wait()
         return process
 
