@@ -11,13 +11,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fasthash import codes, data, distributed, features, losses, methods, metrics, models, ops, report, search
+    from fasthash import (
+        codes,
+        data,
+        distributed,
+        features,
+        losses,
+        methods,
+        metrics,
+        models,
+        ops,
+        published,
+        report,
+        scoring,
+        search,
+    )
     from fasthash.models import HashModel
     from fasthash.ops import backends, use_backend
     from fasthash.training import Run, train
 
 _ROOMS = (
-    "codes", "data", "distributed", "features", "losses", "methods", "metrics", "models", "ops", "report", "search",
+    "codes", "data", "distributed", "features", "losses", "methods", "metrics", "models", "ops", "published", "report",
+    "scoring", "search",
 )  # fmt: skip
 _NAMES = {
     "HashModel": "fasthash.models",
@@ -28,7 +43,7 @@ _NAMES = {
 }
 __all__ = [
     "HashModel", "Run", "backends", "codes", "data", "distributed", "features", "losses", "methods", "metrics",
-    "models", "ops", "report", "search", "train", "use_backend",
+    "models", "ops", "published", "report", "scoring", "search", "train", "use_backend",
 ]  # fmt: skip
 
 

@@ -214,11 +214,5 @@ def _curve(scores: evaluation.Evaluation, method: str, direction: str) -> report
 
 
 def _history(run: Run) -> report.History:
-    epochs = [entry["epoch"] for entry in run.history]
-    losses = [sum(v for k, v in entry.items() if k.startswith("loss_")) for entry in run.history]
-    scored = [entry for entry in run.history if "i2t" in entry]
-    map_epochs, i2t, t2i = (np.asarray([entry[key] for entry in scored], float) for key in ("epoch", "i2t", "t2i"))
-    label, bits = f"{run.method}, {run.model.bits} bits", run.model.bits
-    return report.History(
-        label, np.asarray(epochs, float), np.asarray(losses), map_epochs, i2t, t2i, method=run.method, bits=bits
-    )
+    bits = run.model.bits
+    return report.History.of_entries(f"{run.method}, {bits} bits", run.history, run.method, bits)

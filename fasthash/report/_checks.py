@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash.codes import check_bits
+
 # What XML and UTF-8 cannot hold: control characters but tab and line feed, lone surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -38,11 +40,11 @@ def check_number(op: str, name: str, value: Any, *, optional: bool = False) -> f
 
 
 def check_share(op: str, name: str, value: Any) -> float:
-    """A number from 0 to 1."""
+    """A number from 0 to 1; a mean that rounding has lifted just above 1 is 1."""
     number = check_number(op, name, value)
-    if number is None or number > 1:
+    if number is None or number > 1 + 1e-9:
         raise ValueError(f"{op}: {name} must be from 0 to 1, got {value!r}")
-    return number
+    return min(number, 1.0)
 
 
 def check_whole(op: str, name: str, value: Any) -> int:
@@ -83,3 +85,22 @@ def check_picture(op: str, picture: Any) -> bytes | None:
     if not picture.startswith(_SIGNATURES):
         raise ValueError(f"{op}: picture must be the bytes of a PNG or JPEG file, got bytes that start {picture[:8]!r}")
     return picture
+
+
+def set_values(record: object, **values: object) -> None:
+    """Store checked values in a frozen record while it is being made."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+def optional_bits(record: object, bits: int | None) -> int | None:
+    """A code length that may be missing."""
+    return None if bits is None else check_bits(bits, type(record).__name__)
+
+
+def check_all(op: str, name: str, values: Any, kind: type) -> tuple[Any, ...]:
+    """The values as a tuple, every one of this kind."""
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{op}: {name} must hold {kind.__name__} values, got {type(value).__name__}")
+    return tuple(values)

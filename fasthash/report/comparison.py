@@ -47,11 +47,12 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows against code lengths in both directions, for one measure."""
+    """Rows against code lengths in both directions, for one measure; ``notes`` are sentences under it."""
 
     measure: str  # "mAP over the whole database"
     bits: Sequence[int]
     rows: Sequence[GridRow]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,23 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class Model:
+    """The curves of one model, of the first seed of its row that was scored.
+
+    Args:
+        data, row: `DataPart.name` and `GridRow.name` that it belongs to.
+        curves: "directions" (i2t, t2i) -> "by_radius", "by_rank", "distances", "categories"; and "history": as
+            `fasthash.compare.curves` describes them.
+    """
+
+    data: str
+    row: str
+    bits: int
+    seed: int
+    curves: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A whole comparison page.
 
@@ -100,6 +118,7 @@ class Comparison:
         facts: (name, value) pairs worth seeing first.
         rule: what bold means.
         failures: (cell, why it failed).
+        models: those whose curves can be drawn, in the order of the tables.
     """
 
     title: str
@@ -111,6 +130,7 @@ class Comparison:
     failures: Sequence[tuple[str, str]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     credits: Sequence[Credit] = ()
+    models: Sequence[Model] = ()
 
     def __post_init__(self) -> None:
         check_text("Comparison", "title", self.title)
@@ -133,6 +153,7 @@ def comparison_markdown(page: Comparison) -> str:
             lines += [f"![{_plain(data.name)}]({part.picture}.png)", ""] if part.picture else []
             for grid in part.grids:
                 lines += [f"{grid.measure}:", "", *_grid(grid), ""]
+                lines += [*(f"- {_plain(note)}" for note in grid.notes), ""] if grid.notes else []
     if page.failures:
         lines += ["## Failed", "", *(f"- {_plain(cell)}: {_plain(why)}" for cell, why in page.failures), ""]
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,12 @@ from fasthash.report import units
 from fasthash.report.comparison import Comparison, Grid, GridRow, memory
 from fasthash.report.comparison_plots import comparison_figure, grid_styles
 from fasthash.report.content import DIRECTIONS
-from fasthash.report.page import _source, _template, _write_whole
-from fasthash.report.plots import settings
+from fasthash.report.model_view import model_parts
+from fasthash.report.page import render, write_whole
+from fasthash.report.plots import place_of, settings
 from fasthash.report.svg import inline
-from fasthash.report.theme import DARK, LIGHT, Style, css_variables
+from fasthash.report.theme import Style
+from fasthash.report.view import namer
 
 FINER = 2  # pixels of a PNG to a pixel of the page
 
@@ -25,20 +25,12 @@ def render_comparison(page: Comparison) -> str:
     """The page as HTML. The same comparison gives the same text, to the byte."""
     if not isinstance(page, Comparison):
         raise TypeError(f"render_comparison: page must be a Comparison, got {type(page).__name__}")
-    script = _source("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return str(
-        _template("comparison.html.j2").render(
-            page=page,
-            directions=DIRECTIONS,
-            data=_data(page),
-            style=_source("page.css") + "\n" + _source("comparison.css"),
-            script=script,
-            script_digest=digest,
-            light=css_variables(LIGHT),
-            dark=css_variables(DARK),
-        )
-    )
+    sections = [("targets", "Targets")] if page.goals else []
+    data = _data(page)
+    sections += [(one["anchor"], one["name"]) for one in data]
+    sections += [("failed", "Failed")] if page.failures else []
+    values = {"page": page, "directions": DIRECTIONS, "data": data, "sections": sections}
+    return render("comparison.html.j2", values, more_style="comparison.css")
 
 
 def write_comparison(page: Comparison, path: str | os.PathLike[str]) -> Path:
@@ -46,7 +38,7 @@ def write_comparison(page: Comparison, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if target.is_dir():
         raise ValueError(f"write_comparison: path must be a file, got the folder {str(target)!r}")
-    _write_whole(target, render_comparison(page).encode("utf-8"))
+    write_whole(target, render_comparison(page).encode("utf-8"))
     return target
 
 
@@ -56,30 +48,40 @@ def write_pictures(page: Comparison, folder: str | os.PathLike[str]) -> list[Pat
     for part in (part for data in page.data for part in data.parts if part.picture):
         figure = comparison_figure(part.grids[0], legend=True)
         path = Path(folder) / f"{part.picture}.png"
-        _save(figure, path)
-        written.append(path)
+        written.append(save_picture(figure, path))
     return written
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_picture(figure: Any, path: Path) -> Path:
+    """A figure as a PNG file on white; returns its path."""
     with settings():
         replace_file(path, lambda beside: figure.savefig(beside, format="png", dpi=72 * FINER, facecolor="white"))
+    return path
 
 
 def _data(page: Comparison) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
+    name = namer()
     for data in page.data:
         parts: list[dict[str, Any]] = []
+        # one style for a row wherever it stands, in its table's figure and among the curves
+        every = {row.name: row for part in data.parts for grid in part.grids for row in grid.rows}
+        look = grid_styles(list(every.values()))
         for part in data.parts:
-            look = grid_styles(part.grids[0].rows) if part.grids else {}
             figure = None
             if part.picture:
-                drawn = comparison_figure(part.grids[0], look)
-                figure = inline(drawn, f"f{len(found)}-{len(parts)}", _said(data.name, part.grids[0]))
-            grids = [{"measure": grid.measure, "bits": grid.bits, **_grid(grid, look)} for grid in part.grids]
-            legend = [{"label": row.name, "style": look[row.name]} for row in part.grids[0].rows if row.values]
+                said = _said(data.name, part.grids[0])
+                figure = inline(comparison_figure(part.grids[0], look), name(), said, values=True)
+            grids = [
+                {"measure": grid.measure, "bits": grid.bits, "notes": grid.notes, **_grid(grid, look)}
+                for grid in part.grids
+            ]
+            rows = [row.name for row in part.grids[0].rows if row.values] if part.grids else []
+            legend = [{"place": place_of(look, row), "label": row, "style": look[row]} for row in rows]
             parts.append({"title": part.title, "grids": grids, "figure": figure, "legend": legend})
-        found.append({"name": data.name, "about": data.about, "anchor": f"data-{len(found)}", "parts": parts})
+        models = [model for model in page.models if model.data == data.name and model.row in look]
+        own = {"name": data.name, "about": data.about, "anchor": f"data-{len(found)}", "parts": parts}
+        found.append(own | model_parts(models, look, name))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fasthash.report.comparison import Grid, GridRow
 from fasthash.report.content import DIRECTIONS
-from fasthash.report.plots import FONT, settings
+from fasthash.report.plots import FONT, place_of, settings
 from fasthash.report.theme import BASELINE, LIGHT, Style, styles
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def comparison_figure(
             left = place * width / 2 + _LEFT
             bottom = height - size[1] + _BOTTOM
             box = (left / width, bottom / height, panel / width, (size[1] - _TOP - _BOTTOM) / height)
-            axes = figure.add_axes(box)
+            axes = figure.add_axes(box, label="Bits")
             _frame(axes, grid.bits, low, high)
             for shift, row in zip(_shifts(len(drawn)), drawn, strict=True):
-                _line(axes, row, direction, grid.bits, look[row.name], shift)
+                _line(axes, row, direction, grid.bits, look, shift)
             ink: dict[str, Any] = {"color": LIGHT["ink"], "weight": "bold", "va": "center"}
             figure.text((left - _LEFT + 2) / width, 1 - 11 / height, f"mAP, {title}", ha="left", **ink)
             figure.text((left + panel) / width, (bottom - 33) / height, "Bits", ha="right", **ink)
@@ -98,7 +98,10 @@ def _shifts(rows: int) -> list[float]:
     return [0.0] if rows == 1 else [float(x) for x in np.linspace(-0.07, 0.07, rows)]
 
 
-def _line(axes: Axes, row: GridRow, direction: str, bits: Sequence[int], style: Style, shift: float) -> None:
+def _line(
+    axes: Axes, row: GridRow, direction: str, bits: Sequence[int], look: Mapping[str, Style], shift: float
+) -> None:
+    style, gid = look[row.name], f"series-{place_of(look, row.name)}"
     found = [(b, row.values[b, direction]) for b in bits if (b, direction) in row.values]
     if not found:
         return
@@ -108,11 +111,11 @@ def _line(axes: Axes, row: GridRow, direction: str, bits: Sequence[int], style: 
     y = np.array([value.mean for _, value in found])
     extra: dict[str, Any] = {"linestyle": (0, style.dash)} if style.dash else {}
     if not row.reference:
-        extra.update(marker="o", markersize=5)
-    axes.plot(x, y, color=style.colour, clip_on=False, linewidth=1.8, **extra)
+        extra.update(marker=style.marker or "o", markersize=6, markeredgewidth=0)
+    axes.plot(x, y, color=style.colour, clip_on=False, linewidth=1.8, gid=gid, label=row.name, **extra)
     spreads = np.array([value.spread or 0.0 for _, value in found])
     if spreads.any() and not row.reference:
-        axes.vlines(x, y - spreads, y + spreads, color=style.colour, linewidth=1.4, alpha=0.75)
+        axes.vlines(x, y - spreads, y + spreads, color=style.colour, linewidth=1.4, alpha=0.75, gid=gid)
 
 
 def _legend(

@@ -11,10 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fasthash.codes import check_bits
-from fasthash.report._checks import check_number, check_picture, check_series, check_share, check_text, check_whole
+from fasthash.report._checks import (
+    check_all,
+    check_number,
+    check_picture,
+    check_share,
+    check_text,
+    check_whole,
+    set_values,
+)
+from fasthash.report.findings import Categories, CodeMap, Codes, Distances, Measure
+from fasthash.report.series import AtRank, Curve, History
 
 RANDOM = "random codes"  # the method name of the baseline row: codes drawn at random, what no learning gives
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
@@ -45,91 +54,14 @@ class Score:
     note: str = ""
 
     def __post_init__(self) -> None:
-        _set(self, method=check_text("Score", "method", self.method), bits=check_bits(self.bits, "Score"))
-        _set(self, i2t=check_share("Score", "i2t", self.i2t), t2i=check_share("Score", "t2i", self.t2i))
-        _set(self, seconds=check_number("Score", "seconds", self.seconds, optional=True))
-        _set(self, note=check_text("Score", "note", self.note, empty=True))
+        set_values(self, method=check_text("Score", "method", self.method), bits=check_bits(self.bits, "Score"))
+        set_values(self, i2t=check_share("Score", "i2t", self.i2t), t2i=check_share("Score", "t2i", self.t2i))
+        set_values(self, seconds=check_number("Score", "seconds", self.seconds, optional=True))
+        set_values(self, note=check_text("Score", "note", self.note, empty=True))
 
     @property
     def baseline(self) -> bool:
         return is_baseline(self.method)
-
-
-@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
-class Curve:
-    """A precision-recall curve.
-
-    Args:
-        label: name of the line.
-        recall, precision: [n] with n >= 1, in 0..1; recall never decreases. Leave out radii that retrieve nothing.
-        method, bits: what the line belongs to; `method` (the label when empty) gives the colour, `bits` the panel.
-    """
-
-    label: str
-    recall: NDArray[np.float64]
-    precision: NDArray[np.float64]
-    method: str = ""
-    bits: int | None = None
-
-    def __post_init__(self) -> None:
-        _set(self, label=check_text("Curve", "label", self.label))
-        recall = check_series("Curve", "recall", self.recall, shares=True)
-        precision = check_series("Curve", "precision", self.precision, shares=True)
-        if len(recall) == 0 or len(recall) != len(precision):
-            raise ValueError(
-                f"Curve: recall and precision must have one length, at least 1, got {len(recall)} and {len(precision)}"
-            )
-        if np.any(np.diff(recall) < 0):
-            raise ValueError(
-                f"Curve: recall must never decrease, got {recall[np.argmax(np.diff(recall) < 0) + 1]} after more"
-            )
-        _set(self, recall=recall, precision=precision)
-        _set(
-            self,
-            method=check_text("Curve", "method", self.method, empty=True) or self.label,
-            bits=_bits(self, self.bits),
-        )
-
-
-@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
-class History:
-    """What happened while one model was trained.
-
-    Args:
-        label: name of the run.
-        epochs, loss: [n] each; a loss that is not finite is shown as a gap.
-        map_epochs, i2t, t2i: [m] each, the epochs that were evaluated and the mAP there, 0 to 1; m may be 0.
-        method, bits: as for `Curve`.
-    """
-
-    label: str
-    epochs: NDArray[np.float64]
-    loss: NDArray[np.float64]
-    map_epochs: NDArray[np.float64]
-    i2t: NDArray[np.float64]
-    t2i: NDArray[np.float64]
-    method: str = ""
-    bits: int | None = None
-
-    def __post_init__(self) -> None:
-        _set(self, label=check_text("History", "label", self.label))
-        epochs = check_series("History", "epochs", self.epochs)
-        loss = check_series("History", "loss", self.loss, finite=False)
-        map_epochs = check_series("History", "map_epochs", self.map_epochs)
-        i2t = check_series("History", "i2t", self.i2t, shares=True)
-        t2i = check_series("History", "t2i", self.t2i, shares=True)
-        if len(epochs) != len(loss):
-            raise ValueError(f"History: loss must be [{len(epochs)}] like epochs, got [{len(loss)}]")
-        if not len(map_epochs) == len(i2t) == len(t2i):
-            raise ValueError(
-                f"History: i2t and t2i must be [{len(map_epochs)}] like map_epochs, got [{len(i2t)}] and [{len(t2i)}]"
-            )
-        _set(self, epochs=epochs, loss=loss, map_epochs=map_epochs, i2t=i2t, t2i=t2i)
-        _set(
-            self,
-            method=check_text("History", "method", self.method, empty=True) or self.label,
-            bits=_bits(self, self.bits),
-        )
 
 
 @dataclass(frozen=True)
@@ -151,13 +83,15 @@ class Hit:
     relevant: bool | None = None
 
     def __post_init__(self) -> None:
-        _set(self, picture=check_picture("Hit", self.picture), text=check_text("Hit", "text", self.text, empty=True))
-        _set(self, label=check_text("Hit", "label", self.label, empty=True))
-        _set(self, distance=check_whole("Hit", "distance", self.distance))
+        set_values(
+            self, picture=check_picture("Hit", self.picture), text=check_text("Hit", "text", self.text, empty=True)
+        )
+        set_values(self, label=check_text("Hit", "label", self.label, empty=True))
+        set_values(self, distance=check_whole("Hit", "distance", self.distance))
         if self.relevant is not None:
             if not isinstance(self.relevant, (bool, np.bool_)):
                 raise TypeError(f"Hit: relevant must be True, False or None, got {self.relevant!r}")
-            _set(self, relevant=bool(self.relevant))
+            set_values(self, relevant=bool(self.relevant))
         if self.picture is None and not self.text:
             raise ValueError("Hit: needs a picture or a text, got neither")
 
@@ -169,12 +103,14 @@ class Query:
     Args:
         kind: "text" (words ask for pictures) or "image" (a picture asks for texts).
         text: the words, or the name of the picture.
-        picture: bytes of a PNG or JPEG file; needed by kind "image".
+        picture: bytes of a PNG or JPEG file; kind "image" needs it, or a text in its place.
         label: class of the query, for people.
         method, bits: the model that answered. Queries that differ only in these are shown side by side.
         hits: what was found; may be empty.
         microseconds: time of the search itself.
         note: a sentence under the result.
+        group: which queries it is one of ("Best"); groups are chosen from.
+        scope: what was searched ("One item of each category"), in place of the method where one model answers twice.
     """
 
     kind: str
@@ -186,18 +122,23 @@ class Query:
     hits: Sequence[Hit]
     microseconds: float | None = None
     note: str = ""
+    group: str = ""
+    scope: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("text", "image"):
             raise ValueError(f"Query: kind must be 'text' or 'image', got {self.kind!r}")
-        _set(self, text=check_text("Query", "text", self.text, empty=self.kind == "image"))
-        _set(self, picture=check_picture("Query", self.picture), bits=check_bits(self.bits, "Query"))
-        if self.kind == "image" and self.picture is None:
-            raise ValueError("Query: kind 'image' needs a picture, got None")
-        _set(self, label=check_text("Query", "label", self.label, empty=True))
-        _set(self, method=check_text("Query", "method", self.method), hits=_all("Query", "hits", self.hits, Hit))
-        _set(self, microseconds=check_number("Query", "microseconds", self.microseconds, optional=True))
-        _set(self, note=check_text("Query", "note", self.note, empty=True))
+        set_values(self, text=check_text("Query", "text", self.text, empty=self.kind == "image"))
+        set_values(self, picture=check_picture("Query", self.picture), bits=check_bits(self.bits, "Query"))
+        if self.kind == "image" and self.picture is None and not self.text:
+            raise ValueError("Query: kind 'image' needs a picture or a text, got neither")
+        set_values(self, label=check_text("Query", "label", self.label, empty=True))
+        set_values(
+            self, method=check_text("Query", "method", self.method), hits=check_all("Query", "hits", self.hits, Hit)
+        )
+        set_values(self, microseconds=check_number("Query", "microseconds", self.microseconds, optional=True))
+        words = {name: getattr(self, name) for name in ("note", "group", "scope")}
+        set_values(self, **{name: check_text("Query", name, text, empty=True) for name, text in words.items()})
         for rank, hit in enumerate(self.hits, 1):
             if hit.distance > self.bits:
                 raise ValueError(f"Query: hit {rank} must be at distance 0 to {self.bits}, got {hit.distance}")
@@ -211,22 +152,33 @@ class Credit:
     url: str = ""
 
     def __post_init__(self) -> None:
-        _set(self, text=check_text("Credit", "text", self.text), url=check_text("Credit", "url", self.url, empty=True))
+        set_values(
+            self, text=check_text("Credit", "text", self.text), url=check_text("Credit", "url", self.url, empty=True)
+        )
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ValueError(f"Credit: url must start with https:// or http://, got {self.url!r}")
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on the page. Only the title is needed; an empty part says so in a sentence.
+    """Everything on the page. Only the title is needed; a part without content is left out.
 
     Args:
         title, lead: the heading and the paragraph under it.
         facts: (name, value) pairs, the few numbers worth seeing first.
-        scores: the rows of the table.
-        curves: precision-recall curves under "i2t" and "t2i".
+        scores: the rows of the table of methods.
+        measures: the rows of the table of one model under several measures.
+        curves: precision-recall curves by radius under "i2t" and "t2i".
+        curves_by_rank: the same by rank.
+        precision_at, recall_at: at each number of items, under "i2t" and "t2i".
         histories: one per trained model.
+        codes: what each side's codes look like.
+        distances: of relevant and irrelevant pairs, under "i2t" and "t2i".
+        code_map: the codes in the plane.
+        categories: scores category by category, one for each layer of labels.
         queries: the searches; the same query answered by several models appears once with their answers side by side.
+        missing: a sentence for each part that the data has no material for.
+        warnings: sentences that nobody should miss.
         credits: `Credit`s, or plain sentences.
         provenance: name -> value of what is needed to make the page again (command, seed, versions).
     """
@@ -240,43 +192,56 @@ class Page:
     queries: Sequence[Query] = ()
     credits: Sequence[Credit | str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    measures: Sequence[Measure] = ()
+    curves_by_rank: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
+    precision_at: Mapping[str, Sequence[AtRank]] = field(default_factory=dict)
+    recall_at: Mapping[str, Sequence[AtRank]] = field(default_factory=dict)
+    codes: Sequence[Codes] = ()
+    distances: Mapping[str, Distances] = field(default_factory=dict)
+    code_map: CodeMap | None = None
+    categories: Sequence[Categories] = ()
+    missing: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _set(
-            self, title=check_text("Page", "title", self.title), lead=check_text("Page", "lead", self.lead, empty=True)
-        )
-        _set(self, facts=tuple((check_text("Page", "facts", n), check_text("Page", n, str(v))) for n, v in self.facts))
-        _set(self, scores=_all("Page", "scores", self.scores, Score), curves=_curves(self.curves))
-        _set(self, histories=_all("Page", "histories", self.histories, History))
-        _set(self, queries=_all("Page", "queries", self.queries, Query))
+        title = check_text("Page", "title", self.title)
+        set_values(self, title=title, lead=check_text("Page", "lead", self.lead, empty=True))
+        facts = tuple((check_text("Page", "facts", n), check_text("Page", n, str(v))) for n, v in self.facts)
+        lines = {name: getattr(self, name) for name in ("missing", "warnings")}
+        told = {name: tuple(check_text("Page", name, line) for line in some) for name, some in lines.items()}
+        set_values(self, facts=facts, **told)
+        kinds = {"scores": Score, "measures": Measure, "histories": History, "codes": Codes, "queries": Query}
+        for name, kind in (kinds | {"categories": Categories}).items():
+            set_values(self, **{name: check_all("Page", name, getattr(self, name), kind)})
+        for name, kind in {
+            "curves": Curve,
+            "curves_by_rank": Curve,
+            "precision_at": AtRank,
+            "recall_at": AtRank,
+        }.items():
+            set_values(self, **{name: by_direction("Page", name, getattr(self, name), kind)})
+        check_all("Page", "distances", list(self.distances.values()), Distances)
+        set_values(self, distances=in_directions("Page", "distances", self.distances))
+        if self.code_map is not None:
+            check_all("Page", "code_map", [self.code_map], CodeMap)
         credits = [Credit(c) if isinstance(c, str) else c for c in self.credits]
-        _set(self, credits=_all("Page", "credits", credits, Credit))
+        set_values(self, credits=check_all("Page", "credits", credits, Credit))
         named = {
             check_text("Page", "provenance", n): check_text("Page", n, str(v), empty=True)
             for n, v in self.provenance.items()
         }
-        _set(self, provenance=named)
+        set_values(self, provenance=named)
 
 
-def _set(record: object, **values: object) -> None:
-    """Store checked values in a frozen record while it is being made."""
-    for name, value in values.items():
-        object.__setattr__(record, name, value)
-
-
-def _bits(record: object, bits: int | None) -> int | None:
-    return None if bits is None else check_bits(bits, type(record).__name__)
-
-
-def _all(op: str, name: str, values: Sequence[Any], kind: type) -> tuple[Any, ...]:
-    for value in values:
-        if not isinstance(value, kind):
-            raise TypeError(f"{op}: {name} must hold {kind.__name__} values, got {type(value).__name__}")
-    return tuple(values)
-
-
-def _curves(curves: Mapping[str, Sequence[Curve]]) -> dict[str, tuple[Curve, ...]]:
-    unknown = sorted(set(curves) - set(DIRECTIONS))
+def in_directions(op: str, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under "i2t" and "t2i", in this order."""
+    unknown = sorted(set(values) - set(DIRECTIONS))
     if unknown:
-        raise ValueError(f"Page: curves must be under 'i2t' and 't2i', got {unknown[0]!r}")
-    return {name: _all("Page", f"curves[{name!r}]", curves[name], Curve) for name in DIRECTIONS if name in curves}
+        raise ValueError(f"{op}: {name} must be under 'i2t' and 't2i', got {unknown[0]!r}")
+    return {direction: values[direction] for direction in DIRECTIONS if direction in values}
+
+
+def by_direction(op: str, name: str, values: Mapping[str, Sequence[Any]], kind: type) -> dict[str, tuple[Any, ...]]:
+    """As `in_directions`, of several values of one kind each."""
+    found = in_directions(op, name, values)
+    return {direction: check_all(op, f"{name}[{direction!r}]", several, kind) for direction, several in found.items()}

@@ -5,12 +5,13 @@
   const fieldOf = (section, what) => section.querySelector(`[data-choice="${what}"]`);
   const chosen = (section, what) => fieldOf(section, what)?.querySelector("input:checked").value ?? "";
 
+  const choices = ["bits", "method", "kind", "direction", "group", "layer"];
+
   // A part without the attribute belongs to every choice; a section without the choice shows all it has.
   const show = (section) => {
-    const bits = chosen(section, "bits"), method = chosen(section, "method");
-    for (const part of section.querySelectorAll("[data-bits]")) {
-      const other = (wanted, own) => wanted !== "" && own !== undefined && own !== wanted;
-      part.hidden = other(bits, part.dataset.bits) || other(method, part.dataset.method);
+    const wanted = choices.map((what) => [what, chosen(section, what)]).filter(([, value]) => value !== "");
+    for (const part of section.querySelectorAll(choices.map((what) => `[data-${what}]`).join())) {
+      part.hidden = wanted.some(([what, value]) => part.dataset[what] !== undefined && part.dataset[what] !== value);
     }
     for (const block of section.querySelectorAll(".answers")) {
       const answers = [...block.querySelectorAll(".answer")].filter((answer) => !answer.hidden);
@@ -41,8 +42,9 @@
 
   const sortable = (table) => {
     [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
-    const heads = [...table.tHead.rows[0].cells];
-    heads.forEach((head, column) => {
+    const heads = [...table.tHead.querySelectorAll("[data-sort]")];
+    heads.forEach((head) => {
+      const column = Number(head.dataset.column ?? head.cellIndex);
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
@@ -51,7 +53,7 @@
         const kind = head.dataset.sort;
         const before = head.getAttribute("aria-sort");
         // Scores are read from the top, names and lengths from the start.
-        const down = before ? before === "ascending" : kind === "number" && !head.classList.contains("number");
+        const down = before ? before === "ascending" : head.classList.contains("score") || "down" in head.dataset;
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         table.dataset.sorted = column;
@@ -64,7 +66,7 @@
     field.hidden = false;
     field.addEventListener("change", (event) => choose(field.dataset.choice, event.target.value));
   }
-  document.querySelectorAll("table.scores").forEach(sortable);
+  document.querySelectorAll("table.sortable").forEach(sortable);
   sections.forEach(show);
   document.documentElement.dataset.ready = "yes";
 })();

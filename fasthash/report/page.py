@@ -31,7 +31,7 @@ def write_page(page: Page, path: str | os.PathLike[str]) -> Path:
     if target.is_dir():
         raise ValueError(f"write_page: path must be a file, got the folder {str(target)!r}")
     text = render_page(page)
-    _write_whole(target, text.encode("utf-8"))
+    write_whole(target, text.encode("utf-8"))
     return target
 
 
@@ -39,15 +39,29 @@ def render_page(page: Page) -> str:
     """The page as HTML. The same page gives the same text, to the byte."""
     if not isinstance(page, Page):
         raise TypeError(f"render_page: page must be a Page, got {type(page).__name__}")
-    script = _source("page.js")
+    return render("page.html.j2", context(page))
+
+
+def render(template: str, values: dict[str, Any], *, more_style: str = "") -> str:
+    """A page of the frame that all pages share.
+
+    Args:
+        template: file beside this one.
+        values: its variables.
+        more_style: style sheet of this kind of page, a file beside this one.
+    """
+    sheets = [_source(name) for name in ("page.css", "figures.css", more_style) if name]
+    script = "\n".join(_source(name) for name in ("page.js", "chart.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return _template().render(
-        **context(page),
-        style=_source("page.css"),
-        script=script,
-        script_digest=digest,  # the page's policy lets this one script run and no other, whatever a caption says
-        light=css_variables(LIGHT),
-        dark=css_variables(DARK),
+    return str(
+        _template(template).render(
+            **values,
+            style="\n".join(sheets),
+            script=script,
+            script_digest=digest,  # the page's policy lets this one script run and no other, whatever a caption says
+            light=css_variables(LIGHT),
+            dark=css_variables(DARK),
+        )
     )
 
 
@@ -55,7 +69,7 @@ def _source(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
 
 
-def _template(name: str = "page.html.j2") -> Any:
+def _template(name: str) -> Any:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
@@ -71,7 +85,7 @@ def _template(name: str = "page.html.j2") -> Any:
     return environment.get_template(name)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

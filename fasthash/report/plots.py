@@ -1,4 +1,4 @@
-"""The figures: precision-recall, loss and mAP over epochs. matplotlib objects alone, no pyplot and no global state.
+"""The figures: precision and recall, loss and mAP over epochs. matplotlib objects alone, no pyplot and no global state.
 
 Each function returns a `matplotlib.figure.Figure` in the light colours of `theme`; save it as any format, or give it to
 `svg.inline` for a figure that follows the page's theme. Sizes are in CSS pixels: 72 of them to matplotlib's inch.
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash.report.content import Curve, History
 from fasthash.report.labels import Box, place
+from fasthash.report.series import AtRank, Curve, History
 from fasthash.report.theme import LIGHT, Style, styles
 
 if TYPE_CHECKING:
@@ -69,15 +69,43 @@ def pr_figure(
         raise ValueError("pr_figure: curves must hold at least one curve, got none")
     look = look or styles(curve.method for curve in curves)
     with settings():
-        figure, axes = _axes(size, x="Recall", y="Precision")
+        figure, axes = plain_axes(size, x="Recall", y="Precision")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=np.linspace(0, 1, 6), yticks=np.linspace(0, 1, 6))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:.2g}")
         for curve in curves:
-            _line(axes, curve.recall, curve.precision, look[curve.method])
+            line(axes, curve.recall, curve.precision, look[curve.method], curve.label, place_of(look, curve.method))
         if len(curves) <= MAX_LABELS:
-            _name_lines(axes, [(c.label, c.recall, c.precision, look[c.method].colour) for c in curves], size)
+            named = [(c.label, c.recall, c.precision, look[c.method].colour) for c in curves]
+            name_lines(axes, named, size, [place_of(look, c.method) for c in curves])
     return figure
+
+
+def rank_figure(
+    curves: Sequence[AtRank], look: Mapping[str, Style], *, y: str, size: tuple[float, float] = (430, 315)
+) -> Figure:
+    """A value at each number of items, which has a log scale; one line per curve, at least one."""
+    if not curves:
+        raise ValueError("rank_figure: curves must hold at least one curve, got none")
+    top = max(float(curve.values.max()) for curve in curves)
+    with settings():
+        figure, axes = plain_axes(size, x="Nearest items, log scale", y=y)
+        low, high = (min(c.ranks[0] for c in curves), max(c.ranks[-1] for c in curves))
+        axes.set(xscale="log", xlim=(low, high if high > low else low * 10), ylim=(0, 1.02 * (top or 1.0)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1000 else f"{value / 1000:g}k")
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(locator(5))
+        for curve in curves:
+            line(axes, curve.ranks, curve.values, look[curve.method], curve.label, place_of(look, curve.method))
+        if len(curves) <= MAX_LABELS:
+            named = [(c.label, c.ranks, c.values, look[c.method].colour) for c in curves]
+            name_lines(axes, named, size, [place_of(look, c.method) for c in curves])
+    return figure
+
+
+def place_of(look: Mapping[str, Style], method: str) -> int:
+    """What the page knows the lines of a method by: the same number in every figure that shares these styles."""
+    return list(look).index(method)
 
 
 def loss_figure(history: History, style: Style, *, size: tuple[float, float] = (280, 200)) -> Figure:
@@ -86,9 +114,9 @@ def loss_figure(history: History, style: Style, *, size: tuple[float, float] = (
         raise ValueError(f"loss_figure: history {history.label!r} must have at least one epoch, got none")
     loss = np.where(np.isfinite(history.loss), history.loss, np.nan)
     with settings():
-        figure, axes = _axes(size, x="Epoch", y="Loss, log scale" if _steep(loss) else "Loss")
+        figure, axes = plain_axes(size, x="Epoch", y="Loss, log scale" if _steep(loss) else "Loss")
         _epoch_axis(axes, history)
-        _line(axes, history.epochs, loss, style)
+        line(axes, history.epochs, loss, Style(style.name, style.colour), "loss", 0)
         _loss_axis(axes, loss)
     return figure
 
@@ -98,26 +126,26 @@ def map_figure(history: History, style: Style, *, top: float = 1.0, size: tuple[
     if len(history.map_epochs) == 0:
         raise ValueError(f"map_figure: history {history.label!r} must have at least one evaluated epoch, got none")
     with settings():
-        figure, axes = _axes(size, x="Epoch", y="mAP")
+        figure, axes = plain_axes(size, x="Epoch", y="mAP")
         _epoch_axis(axes, history)
         axes.set_ylim(0, top * 1.02)
-        axes.yaxis.set_major_locator(_locator(4))
-        _line(axes, history.map_epochs, history.i2t, Style(style.name, style.colour))
-        _line(axes, history.map_epochs, history.t2i, Style(style.name, style.colour, (5, 3)))
+        axes.yaxis.set_major_locator(locator(4))
+        line(axes, history.map_epochs, history.i2t, Style(style.name, style.colour), "image → text", 0)
+        line(axes, history.map_epochs, history.t2i, Style(style.name, style.colour, (5, 3)), "text → image", 1)
         named = [("image → text", history.map_epochs, history.i2t, style.colour),
                  ("text → image", history.map_epochs, history.t2i, style.colour)]  # fmt: skip
-        _name_lines(axes, named, size)
+        name_lines(axes, named, size)
     return figure
 
 
-def _axes(size: tuple[float, float], *, x: str, y: str) -> tuple[Figure, Axes]:
+def plain_axes(size: tuple[float, float], *, x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72))
     left, bottom = _MARGIN["left"] / width, _MARGIN["bottom"] / height
     box = (left, bottom, 1 - left - _MARGIN["right"] / width, 1 - bottom - _MARGIN["top"] / height)
-    axes = figure.add_axes(box)
+    axes = figure.add_axes(box, label=x.partition(",")[0])
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
@@ -127,14 +155,19 @@ def _axes(size: tuple[float, float], *, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: Style) -> None:
+def line(
+    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: Style, label: str, place: int, **more: Any
+) -> None:
+    """One series of a chart: `place` is what the page knows it by, `label` what it is called there."""
     extra: dict[str, Any] = {"linestyle": (0, style.dash)} if style.dash else {}
-    if len(x) == 1:  # a line of one point would be invisible
-        extra.update(marker="o", markersize=6)
-    axes.plot(x, y, color=style.colour, clip_on=False, **extra)
+    if style.marker and len(x) > 1:  # the starts differ, so that markers of lines that meet do not hide each other
+        extra.update(marker=style.marker, markersize=6, markeredgewidth=0, markevery=(0.03 + 0.025 * (place % 6), 0.16))
+    elif len(x) == 1:  # a line of one point would be invisible
+        extra.update(marker=style.marker or "o", markersize=6)
+    axes.plot(x, y, color=style.colour, clip_on=False, label=label, gid=f"series-{place}", **extra | more)
 
 
-def _locator(steps: int, *, whole: bool = False) -> Any:
+def locator(steps: int, *, whole: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(steps, integer=whole, steps=[1, 2, 2.5, 5, 10] if not whole else [1, 2, 5, 10])
@@ -144,7 +177,7 @@ def _epoch_axis(axes: Axes, history: History) -> None:
     every = np.concatenate([history.epochs, history.map_epochs])
     low, high = float(every.min()), float(every.max())
     axes.set_xlim(low - 0.5 * (low == high), high + 0.5 * (low == high))
-    axes.xaxis.set_major_locator(_locator(5, whole=True))
+    axes.xaxis.set_major_locator(locator(5, whole=True))
 
 
 def _steep(loss: NDArray[np.float64]) -> bool:
@@ -166,7 +199,7 @@ def _loss_axis(axes: Axes, loss: NDArray[np.float64]) -> None:
         return
     pad = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
     axes.set_ylim(low - pad, high + pad)
-    axes.yaxis.set_major_locator(_locator(4))
+    axes.yaxis.set_major_locator(locator(4))
     axes.yaxis.set_major_formatter(lambda value, _: _short(value, high - low + 2 * pad))
 
 
@@ -180,21 +213,27 @@ def _short(value: float, span: float) -> str:
     return f"{value:.{max(0, min(4, 1 - math.floor(math.log10(span))))}f}" if value else "0"
 
 
-def _name_lines(
-    axes: Axes, lines: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64], str]], size: tuple[float, float]
+def name_lines(
+    axes: Axes,
+    lines: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64], str]],
+    size: tuple[float, float],
+    places: Sequence[int] | None = None,
 ) -> None:
     """Write each line's name beside it where there is room; a line without room is left to the legend."""
+    scale = np.log if axes.get_xscale() == "log" else np.asarray
     inner = (size[0] - _MARGIN["left"] - _MARGIN["right"], size[1] - _MARGIN["top"] - _MARGIN["bottom"])
-    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    (x0, x1), (y0, y1) = scale(axes.get_xlim()), axes.get_ylim()
     paths = [
-        np.stack([(x - x0) / (x1 - x0) * inner[0], (y - y0) / (y1 - y0) * inner[1]], axis=1) for _, x, y, _ in lines
+        np.stack([(scale(x) - x0) / (x1 - x0) * inner[0], (y - y0) / (y1 - y0) * inner[1]], axis=1)
+        for _, x, y, _ in lines
     ]
     widths = [FONT * 0.62 * len(label) for label, *_ in lines]
-    for (label, _, _, colour), box in zip(lines, place(paths, widths, FONT, Box(0, 0, *inner)), strict=True):
+    boxes = place(paths, widths, FONT, Box(0, 0, *inner), gap=8.0)  # clear of the markers
+    for (label, _, _, colour), box, series in zip(lines, boxes, places or range(len(lines)), strict=True):
         if box is None:
             continue
         at = ((box.left + box.right) / 2 / inner[0], (box.bottom + box.top) / 2 / inner[1])
         text = axes.text(
             *at, label, color=colour, transform=axes.transAxes, ha="center", va="center", size=FONT, parse_math=False
         )
-        text.set_gid("direct-label")
+        text.set_gid(f"label-{series}")

@@ -7,9 +7,12 @@ nothing depends on the date, the machine or the order of drawing, so the same fi
 from __future__ import annotations
 
 import io
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+import numpy as np
 
 from fasthash.report.plots import settings
 from fasthash.report.theme import LIGHT
@@ -23,13 +26,14 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 _HEX = re.compile(r"#[0-9a-f]{6}\b")
 
 
-def inline(figure: Figure, name: str, alt: str) -> str:
+def inline(figure: Figure, name: str, alt: str, *, values: bool = False) -> str:
     """The figure as an <svg> element.
 
     Args:
         figure: drawn in the colours of `theme.LIGHT`, as those of `plots` are.
         name: an identifier that no other figure of the page has.
         alt: what the figure shows, for readers who do not see it.
+        values: give the script of the page the values of its lines, to show them where the reader points.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -45,7 +49,37 @@ def inline(figure: Figure, name: str, alt: str) -> str:
     _strip(root)
     _rename(root, name)
     root.attrib = {"viewBox": root.attrib["viewBox"], "class": "figure", "role": "img", "aria-label": alt}
+    if values:
+        root.attrib["data-chart"] = json.dumps(chart(figure), ensure_ascii=False, separators=(",", ":"))
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def chart(figure: Figure) -> list[dict[str, Any]]:
+    """The series of each panel and where they lie, in the units of the figure's view box; JSON-able."""
+    from matplotlib.ticker import FixedFormatter
+
+    width, height = figure.get_size_inches() * 72
+    panels = []
+    for axes in figure.axes:
+        box = axes.get_position()
+        found = [line for line in axes.get_lines() if str(line.get_gid()).startswith("series-")]
+        series = []
+        for line in found:
+            x, y = (np.asarray(values, float) for values in line.get_data())
+            kept = np.isfinite(x) & np.isfinite(y)
+            points = [[float(f"{value:.4g}") for value in values[kept]] for values in (x, y)]
+            place = int(str(line.get_gid()).removeprefix("series-"))
+            series.append({"place": place, "name": str(line.get_label()), "x": points[0], "y": points[1]})
+        frame = (box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height)
+        panel: dict[str, Any] = {
+            "frame": [round(float(value), 2) for value in frame], "x": [float(v) for v in axes.get_xlim()],
+            "log": axes.get_xscale() == "log", "series": series, "name": str(axes.get_label()),
+        }  # fmt: skip
+        if isinstance(axes.xaxis.get_major_formatter(), FixedFormatter):  # places that have names, not a scale
+            names = [label.get_text() for label in axes.get_xticklabels()]
+            panel["ticks"] = [[float(x), name] for x, name in zip(axes.get_xticks(), names, strict=True)]
+        panels.append(panel)
+    return panels
 
 
 def _strip(root: ElementTree.Element) -> None:
@@ -76,8 +110,11 @@ def _rename(root: ElementTree.Element, name: str) -> None:
     new: dict[str, str] = {}
     for element in root.iter():
         own = element.attrib.pop("id", "")
-        if own == "direct-label":
-            element.attrib["class"] = own
+        kind, _, place = own.partition("-")
+        if kind in ("series", "label") and place.isdecimal():
+            element.attrib["data-series"] = place
+            if kind == "label":
+                element.attrib["class"] = "direct-label"
         elif own in wanted:
             new[own] = f"{name}-{len(new)}"
             element.attrib["id"] = new[own]

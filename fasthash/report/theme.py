@@ -24,8 +24,18 @@ DARK = {
     "series-6": "#ff8fc3", "baseline": "#8e97a3",
 }  # fmt: skip
 SERIES = tuple(name for name in LIGHT if name.startswith("series-"))
-# After the colours come round again, the dashes tell the lines apart: (0, ()) is solid.
+# Told apart without colour too: every method has a marker and a dash of its own. (0, ()) is solid.
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (1.5, 2), (6, 2, 1.5, 2))
+# name in matplotlib -> its outline around (0, 0), about 7 pixels wide
+MARKERS = {
+    "o": "M-3.3 0a3.3 3.3 0 1 0 6.6 0a3.3 3.3 0 1 0-6.6 0z",
+    "s": "M-3-3h6v6h-6z",
+    "^": "M0-3.8 3.7 3H-3.7z",
+    "D": "M0-4 4 0 0 4-4 0z",
+    "v": "M0 3.8-3.7-3H3.7z",
+    "P": "M-1.3-3.6h2.6v2.3h2.3v2.6H1.3v2.3h-2.6V1.3h-2.3v-2.6h2.3z",
+    "X": "M-3.6-2.2-2.2-3.6 0-1.4 2.2-3.6 3.6-2.2 1.4 0 3.6 2.2 2.2 3.6 0 1.4-2.2 3.6-3.6 2.2-1.4 0z",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,20 @@ class Style:
     name: str
     colour: str
     dash: tuple[float, ...] = ()
+    marker: str = ""  # one of MARKERS, or none
+
+    @property
+    def shape(self) -> str:
+        """The marker's outline as the data of an SVG path; "" for none."""
+        return MARKERS.get(self.marker, "")
+
+
+def nth_style(place: int) -> Style:
+    """The style of the method that comes in this place, from 0."""
+    name = SERIES[place % len(SERIES)]
+    # the extra step after twelve keeps the same colour and dash from meeting again before the twenty-fifth
+    dash = DASHES[(place + place // 12) % len(DASHES)]
+    return Style(name, LIGHT[name], dash, tuple(MARKERS)[place % len(MARKERS)])
 
 
 BASELINE = Style("baseline", LIGHT["baseline"], (4, 3))
@@ -50,8 +74,7 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
         if is_baseline(method):
             found[method] = BASELINE
             continue
-        name = SERIES[learned % len(SERIES)]
-        found[method] = Style(name, LIGHT[name], DASHES[learned // len(SERIES) % len(DASHES)])
+        found[method] = nth_style(learned)
         learned += 1
     return found
 

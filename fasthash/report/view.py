@@ -9,48 +9,62 @@ from typing import Any
 import numpy as np
 
 from fasthash.report import units
-from fasthash.report.content import DIRECTIONS, Curve, History, Page, Query
+from fasthash.report.code_view import code_parts
+from fasthash.report.content import DIRECTIONS, Page, Query
+from fasthash.report.curve_view import curve_panels
 from fasthash.report.pictures import Pictures
-from fasthash.report.plots import loss_figure, map_figure, pr_figure
+from fasthash.report.plots import loss_figure, map_figure
+from fasthash.report.series import History
 from fasthash.report.svg import inline
 from fasthash.report.table import rows
 from fasthash.report.theme import Style, styles
 
-RECALLS = tuple(round(step / 10, 1) for step in range(1, 11))
 _MARKS = {True: "yes", False: "no", None: "unknown"}
 
 
 def context(page: Page) -> dict[str, Any]:
     """The variables of `page.html.j2`."""
     pictures = Pictures()
-    curves = [curve for part in page.curves.values() for curve in part]
+    kinds = {
+        "radius": page.curves,
+        "rank": page.curves_by_rank,
+        "precision": page.precision_at,
+        "recall": page.recall_at,
+    }
+    lines: list[Any] = [line for kind in kinds.values() for several in kind.values() for line in several]
     look = styles(
-        [score.method for score in page.scores] + [part.method for part in [*curves, *page.histories, *page.queries]]  # type: ignore[attr-defined]
+        [score.method for score in page.scores] + [part.method for part in [*lines, *page.histories, *page.queries]]
     )
-    name = _namer()
-    return {
+    name = namer()
+    top, size = _top(page.histories), (430, 270) if len(page.histories) == 1 else (280, 200)
+    histories = [history_part(history, look[history.method], top, size, name) for history in page.histories]
+    queries = _queries(page.queries, look, pictures)
+    values: dict[str, Any] = {
         "page": page,
         "directions": DIRECTIONS,
         "scores": _scores(page, look),
         "chance": any(score.baseline for score in page.scores),
         "timed": any(score.seconds is not None for score in page.scores),
-        "curves": [_curve_panel(page, bits, look, name) for bits in _lengths(curves)],
-        "histories": [
-            _history(history, look[history.method], _top(page.histories), name) for history in page.histories
-        ],
-        "queries": _queries(page.queries, look, pictures),
-        "bits": {
-            "searches": _lengths(page.queries),
-            "curves": [bits for bits in _lengths(curves) if bits is not None],
-            "training": [bits for bits in _lengths(page.histories) if bits is not None],
-        },
+        **curve_panels(kinds, look, name),
+        **code_parts(page, name),
+        "histories": histories,
+        "queries": queries,
+        "bits": {"searches": lengths(page.queries), "training": lengths(page.histories)},
         "methods": list(dict.fromkeys(query.method for query in page.queries)),
+        "kinds": [kind for kind in ("image", "text") if any(query.kind == kind for query in page.queries)],
+        "groups": list(dict.fromkeys(query.group for query in page.queries if query.group)),
         "pictures": pictures.all(),
-        "recalls": RECALLS,
     }
+    parts = {
+        "Scores": values["scores"] or values["measures"], "Searches": queries, "Curves": values["curves"],
+        "Categories": values["categories"], "Training": histories,
+        "Codes": values["codes"] or values["distances"] or values["code_map"],
+    }  # fmt: skip
+    shown = [title for title in ("Scores", "Searches", "Curves", "Categories", "Codes", "Training") if parts[title]]
+    return values | {"sections": [(title.lower(), title) for title in shown]}
 
 
-def _namer() -> Callable[[], str]:
+def namer() -> Callable[[], str]:
     """Names for the page's figures: f1, f2, ..."""
     count = 0
 
@@ -62,10 +76,9 @@ def _namer() -> Callable[[], str]:
     return following
 
 
-def _lengths(parts: Iterable[Any]) -> list[Any]:
-    """The code lengths that occur, ascending; None, for parts that belong to no length, last."""
-    found = {part.bits for part in parts}
-    return sorted(found - {None}) + ([None] if None in found else [])
+def lengths(parts: Iterable[Any]) -> list[int]:
+    """The code lengths that occur, ascending."""
+    return sorted({part.bits for part in parts} - {None})
 
 
 def _scores(page: Page, look: dict[str, Style]) -> list[dict[str, Any]]:
@@ -95,37 +108,16 @@ def _scores(page: Page, look: dict[str, Style]) -> list[dict[str, Any]]:
     return found
 
 
-def _curve_panel(page: Page, bits: int | None, look: dict[str, Style], name: Callable[[], str]) -> dict[str, Any]:
-    """The figures of one code length, a legend for all of them, and the numbers behind each."""
-    figures = []
-    legend: dict[str, Style] = {}
-    for direction, title in DIRECTIONS.items():
-        curves = [curve for curve in page.curves.get(direction, ()) if curve.bits == bits]
-        if not curves:
-            continue
-        legend.update({curve.label: look[curve.method] for curve in curves})
-        values = [(curve.label, [_precision_at(curve, recall) for recall in RECALLS]) for curve in curves]
-        said = "; ".join(
-            f"{curve.label} from {curve.precision[0]:.2f} to {curve.precision[-1]:.2f}" for curve in curves
-        )
-        alt = f"Precision against recall, {title}: {said}."
-        figures.append({"title": title, "svg": inline(pr_figure(curves, look), name(), alt), "values": values})
-    return {"bits": bits, "figures": figures, "legend": [{"label": k, "style": v} for k, v in legend.items()]}
-
-
-def _precision_at(curve: Curve, recall: float) -> str:
-    """Precision at the first point that reaches this recall; a dash when the curve ends before."""
-    place = int(np.searchsorted(curve.recall, recall - 1e-9))
-    return units.score(float(curve.precision[place])) if place < len(curve.recall) else "–"
-
-
 def _top(histories: Sequence[History]) -> float:
     """Upper end of every mAP axis: the highest value, rounded up to a tenth."""
     values = [float(series.max()) for history in histories for series in (history.i2t, history.t2i) if len(series)]
     return max(0.1, min(1.0, math.ceil(10 * max(values, default=1.0) - 1e-9) / 10))
 
 
-def _history(history: History, style: Style, top: float, name: Callable[[], str]) -> dict[str, Any]:
+def history_part(
+    history: History, style: Style, top: float, size: tuple[float, float], name: Callable[[], str]
+) -> dict[str, Any]:
+    """The figures of one training run, `size` in pixels each, and what they show in words; mAP from 0 to `top`."""
     loss = map_ = None
     said = []
     finite = history.loss[np.isfinite(history.loss)]
@@ -138,7 +130,8 @@ def _history(history: History, style: Style, top: float, name: Callable[[], str]
         else:
             words = f"The loss was not finite in any of {steps}"
         said.append(words + ".")
-        loss = inline(loss_figure(history, style), name(), f"{history.label}, loss over epochs. {words}.")
+        alt = f"{history.label}, loss over epochs. {words}."
+        loss = inline(loss_figure(history, style, size=size), name(), alt, values=True)
     if len(history.map_epochs):
         # the last one, not the best: the model that is kept is that of the last epoch
         words = (
@@ -146,11 +139,12 @@ def _history(history: History, style: Style, top: float, name: Callable[[], str]
             f"text → image {units.score(history.t2i[-1])}."
         )
         said.append(words)
-        map_ = inline(map_figure(history, style, top=top), name(), f"{history.label}, mAP over epochs. {words}")
+        alt = f"{history.label}, mAP over epochs. {words}"
+        map_ = inline(map_figure(history, style, top=top, size=size), name(), alt, values=True)
     return {
         "label": history.label,
         "bits": history.bits,
-        "style": style,
+        "style": Style(style.name, style.colour),
         "loss": loss,
         "map": map_,
         "words": " ".join(said),
@@ -161,7 +155,7 @@ def _queries(queries: Sequence[Query], look: dict[str, Style], pictures: Picture
     """Queries that ask the same thing become one block with an answer for each method and code length."""
     blocks: dict[tuple[Any, ...], dict[str, Any]] = {}
     for query in queries:
-        key = (query.kind, query.text, query.picture, query.label)
+        key = (query.group, query.kind, query.text, query.picture, query.label)
         if key not in blocks:
             blocks[key] = {"query": query, "picture": pictures.add(query.picture), "answers": []}
         blocks[key]["answers"].append(_answer(query, look[query.method], pictures))

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fasthash.report import RANDOM, Credit, Curve, History, Hit, Page, Query, Score
+from fasthash.report import (
+    RANDOM,
+    AtRank,
+    Categories,
+    Category,
+    CodeMap,
+    Codes,
+    Credit,
+    Curve,
+    Distances,
+    History,
+    Hit,
+    Measure,
+    Page,
+    Query,
+    Score,
+)
+from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Model, Part, Value
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -80,7 +97,7 @@ def read_html():
     return read
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_picture():
     """A PNG or JPEG file of one colour with one odd pixel."""
 
@@ -94,7 +111,7 @@ def make_picture():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_page(make_picture):
     """A page of two methods and random codes at the given lengths; keywords replace its parts."""
 
@@ -124,5 +141,98 @@ def make_page(make_picture):
             "credits": [Credit("Twemoji, CC BY 4.0.", "https://github.com/jdecked/twemoji")], "provenance": {"seed": 0},
         }  # fmt: skip
         return Page(**{**whole, **parts})
+
+    return make
+
+
+def both(value):
+    return {"i2t": value, "t2i": value}
+
+
+def grouped_queries(make_picture):
+    """Queries of three groups in both directions; those drawn at random are answered twice."""
+    hits = [Hit(make_picture(), "red heart", "Symbols > heart", 0, True), Hit(None, "car", "Travel > car", 9, False)]
+    found = []
+    for kind, picture in (("image", make_picture()), ("text", None)):
+        for group, scopes in (("Drawn at random", ("Whole database", "One item of each")), ("Best", ""), ("Worst", "")):
+            for scope in scopes or ("",):
+                query = Query(kind, f"{group} {kind}", picture, "Symbols > heart", "dcmh", 64, hits, group=group)
+                found.append(replace(query, scope=scope, note=f"note of {scope or group}"))
+    return found
+
+
+def small_map(n=60):
+    rng = np.random.default_rng(0)
+    x, y, at = rng.normal(size=n), rng.normal(size=n), np.arange(n)
+    return CodeMap(x, y, at % 2, at % 5 == 0, at % 3, ["Apparel", "Shoes", "other"], "t-SNE of 60 codes.")
+
+
+@pytest.fixture(scope="session")
+def make_run_page(make_page, make_picture):
+    """The page of one run, with every part; keywords replace its parts."""
+
+    def make(**parts) -> Page:
+        recall, ranks = np.linspace(0.05, 1, 20), np.unique(np.geomspace(1, 500, 20).round())
+        curves = [Curve("dcmh", recall, 1 - 0.8 * recall, bits=64), Curve(RANDOM, recall, np.full(20, 0.1), bits=64)]
+        at = [AtRank("dcmh", ranks, 1 / (1 + np.arange(len(ranks))), bits=64)]
+        layers = [
+            Categories("masterCategory", [Category("Apparel", 30, 0.8, 0.7), Category("Shoes", 20, 0.6, 0.9)]),
+            Categories("articleType", [Category(f"type {k}", k + 1, k / 40, 1 - k / 40) for k in range(40)]),
+        ]
+        bell = [100 * np.exp(-0.5 * ((np.arange(65) - middle) / 5) ** 2) for middle in (15, 32)]
+        whole = {
+            "title": "dcmh on emoji, 64 bits", "scores": (), "queries": grouped_queries(make_picture),
+            "curves": both(curves), "curves_by_rank": both(curves), "precision_at": both(at), "recall_at": both(at),
+            "categories": layers, "code_map": small_map(), "missing": ["No trees here."],
+            "measures": [Measure("mAP", 0.6, 0.5, (0.1, 0.1), "ties in expectation"), Measure("nDCG", 0.9, 0.95)],
+            "codes": [Codes("Image codes", "Every bit says something.", np.linspace(0.2, 0.8, 64)),
+                      Codes("Text codes", "Half of the bits are dead.", np.repeat([0.0, 0.5], 32), True)],
+            "distances": both(Distances(*(counts.round() for counts in bell))), "histories": make_page().histories[:1],
+        }  # fmt: skip
+        return make_page(**{**whole, **parts})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_comparison():
+    """A comparison of four rows at two lengths, with the curves of three of them."""
+
+    def curves(level: float, bits: int) -> dict:
+        at = np.arange(bits + 1)
+        one = {
+            "map_all": level,
+            "by_radius": {"radius": at.tolist(), "precision": np.linspace(1, level / 3, bits + 1).tolist(),
+                          "recall": np.linspace(0, 1, bits + 1).tolist(), "retrieved": at.tolist()},
+            "by_rank": {"n": [1, 10, 100], "precision": [level, level / 2, level / 4], "recall": [0.01, 0.2, 0.9]},
+            "distances": {"distance": at.tolist(), "relevant": at[::-1].tolist(), "irrelevant": at.tolist()},
+            "categories": [{"layer": "kind", "name": n, "queries": q, "map": level * f}
+                           for n, q, f in (("hats", 10, 1.0), ("shoes", 20, 0.5))],
+        }  # fmt: skip
+        history = {"epochs": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "map_epochs": [3], "i2t": [level], "t2i": [level]}
+        return {"directions": {"i2t": one, "t2i": one}, "history": history}
+
+    def make(**parts) -> Comparison:
+        def row(name, level, **more):
+            values = {(b, d): Value(level + b / 1000 + (d == "t2i") / 100, 0.004, name == "dcmh")
+                      for b in (16, 64) for d in ("i2t", "t2i")}  # fmt: skip
+            return GridRow(name, **{"values": values, "seconds": 41.0, "megabytes": 640.0, **more})
+
+        real = {(b, d): Value(0.9) for b in (16, 64) for d in ("i2t", "t2i")}
+        rows = [row("dcmh", 0.7), row("djsrh", 0.4, note="1 of 3 runs failed"), row("lost", 0, values={})]
+        models = [
+            Model("wiki", name, bits, 0, curves(level, bits))
+            for name, level in (("dcmh", 0.7), ("djsrh", 0.4))
+            for bits in (16, 64)
+        ]
+        long = "nDCG over the whole database, graded by the common layers of the label tree"
+        grids = [Grid(m, (16, 64), [*rows, GridRow("ridge", real, reference=True)]) for m in ("mAP over all", long)]
+        goal = Goal(
+            "wiki", "dcmh, 64 bits, i2t, map_all", "at least 0.7", "0.764", "met by 0.064", "3 of 3 seeds", True
+        )
+        whole = {"lead": "One protocol.", "facts": [("runs", 12)], "rule": "Bold: rule.", "goals": [goal],
+                 "models": models, "data": [DataPart("wiki", "693 queries.", [Part("", grids, "compare_wiki")])],
+                 "provenance": {"command": "fasthash compare dcmh djsrh"}}  # fmt: skip
+        return Comparison("Methods compared", **{**whole, **parts})
 
     return make

@@ -39,7 +39,7 @@ REFUSED = [
     (lambda: Hit(None, "red", "", 1, "yes"), TypeError, "Hit: relevant must be True, False or None, got 'yes'"),
     (lambda: Query("sound", "a", None, "", "dcmh", 64, []), ValueError, "Query: kind must be 'text' or 'image'"),
     (lambda: Query("text", " ", None, "", "dcmh", 64, []), ValueError, "Query: text must not be empty"),
-    (lambda: Query("image", "a", None, "", "dcmh", 64, []), ValueError, "Query: kind 'image' needs a picture"),
+    (lambda: Query("image", "", None, "", "dcmh", 64, []), ValueError, "Query: kind 'image' needs a picture or a text"),
     (lambda: Query("text", "a", None, "", "dcmh", 2, [HIT]), ValueError, "Query: hit 1 must be .* 0 to 2, got 3"),
     (lambda: Query("text", "a", None, "", "dcmh", 64, ["x"]), TypeError, "Query: hits must hold Hit values, got str"),
     (lambda: Credit("me", "javascript:alert(1)"), ValueError, "Credit: url must start with https:// or http://"),

@@ -194,12 +194,15 @@ def test_training_in_words(read_html):
     )
 
 
-def test_empty_parts_say_so(read_html):
+def test_parts_without_content_are_left_out(read_html, make_page):
     root = read_html(render_page(Page("Nothing yet")))
-    said = [node.text() for node in root.find_all("p", "empty")]
-    assert said == ["No model was scored.", "No search was made.", "No curve was measured.", "Nothing was trained."]
+    assert [node.text() for node in root.find_all("p", "empty")] == ["There is nothing to show yet."]
+    assert not root.find_all("section")
     assert not root.find_all("svg", "figure")
     assert not root.find_all("fieldset")
+    root = read_html(render_page(make_page(queries=(), missing=["No pictures here.", "No trees."])))
+    assert [link.text() for link in root.find_all("nav")[0].find_all("a")] == ["Scores", "Curves", "Training"]
+    assert [node.text() for node in root.find_all("p", "absent")] == ["No pictures here.", "No trees."]
 
 
 def test_half_empty_parts(read_html):
