@@ -14,7 +14,7 @@ from cases import Case
 from run import load_report
 
 TOPICS = (
-    "evaluate", "pairwise_nll", "joint_semantics", "cosine_reconstruction", "margin_euclidean", "proxy_pair",
+    "evaluate", "evaluate_all", "pairwise_nll", "joint_semantics", "cosine_reconstruction", "margin_euclidean", "proxy_pair",
     "cross_attention",
 )  # fmt: skip
 

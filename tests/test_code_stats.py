@@ -163,6 +163,8 @@ def test_bits_that_are_opposite_on_two_sides():
     a, b = describe(pack(image), 12), describe(pack(text), 12)
     assert opposed_bits(a, b) == opposed_bits(b, a) == 4
     assert opposed_bits(a, a) == 0
+    few = describe(pack(text[:7]), 12)
+    assert opposed_bits(a, few) == opposed_bits(few, few) == 0, "by chance"
     with pytest.raises(ValueError, match="opposed_bits: b must be of 12 bits like a, got 8"):
         opposed_bits(a, describe(pack(image[:, :8]), 8))
 

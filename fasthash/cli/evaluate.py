@@ -118,9 +118,7 @@ def evaluate(
     files = {role: where for role, where in given.items() if where is not None}
     read: dict[str, Any] = {"bits": bits, "form": form, "label_form": label_form}
     wanted = scoring.Wanted(
-        measures=scoring.measures_of(
-            protocol or ("map_all", "map_at_k"), ties or ("expected", "stable"), k, no_relevant
-        ),
+        measures=scoring.measures_of(protocol or ("map_all", "map_at_k"), ties or None, k, no_relevant),
         radius=radius, no_relevant=no_relevant, level=interval, relevance=relevance or "finest",
         database="without_train" if without_train else "all",
     )  # fmt: skip
@@ -141,7 +139,7 @@ def evaluate(
         record = provenance(started=started, seconds=time.monotonic() - clock)
         print_json({"source": source, **scores.to_dict(), "provenance": record})
     else:
-        _show(scores)
+        _show(scores, intervals=interval is not None)
 
 
 def _is_run(source: str) -> bool:
@@ -151,7 +149,7 @@ def _is_run(source: str) -> bool:
     return not Path(source).is_file() and Path(source).suffix not in SUFFIXES
 
 
-def _show(scores: Any) -> None:
+def _show(scores: Any, *, intervals: bool) -> None:
     from fasthash.report.content import DIRECTIONS
 
     heads = {name: DIRECTIONS.get(name, "") for name in scores.directions}  # "": nothing is said of images and texts
@@ -167,6 +165,8 @@ def _show(scores: Any) -> None:
         table.add_row(*row)
     out.print(table)
     _show_queries(scores)
+    if intervals:
+        _show_without_interval(scores)
     for name, head in heads.items():
         said = str(scores.directions[name].separation)
         out.print(escape(f"{head}: {said}" if head else said))
@@ -213,8 +213,17 @@ def _show_queries(scores: Any) -> None:
     found = next(iter(scores.directions.values())).summary
     without = int((found.histograms.total_relevant == 0).sum())
     if without:
-        treated = {"zero": "count as 0", "skip": "are left out"}[found.no_relevant]
-        out.print(f"{without:,} queries have no relevant item and {treated}")
+        treated = {"zero": "count as 0", "skip": "are left out"}
+        others = [name for name, score in found.scores.items() if score.no_relevant != found.no_relevant]
+        other = f"; in {', '.join(others)} they {treated[found.scores[others[0]].no_relevant]}" if others else ""
+        out.print(f"{without:,} queries have no relevant item and {treated[found.no_relevant]}{other}")
+
+
+def _show_without_interval(scores: Any) -> None:
+    found = scores.directions.values()
+    names = dict.fromkeys(name for one in found for name in one.summary.scores if name not in one.intervals)
+    if names:
+        out.print(f"no interval for {', '.join(names)}: which queries its mean is over is left open, or none is")
 
 
 def _words(role: str) -> str:

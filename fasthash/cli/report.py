@@ -21,7 +21,7 @@ def report(
     data_set: DataSet = None,
     out_: Annotated[Path | None, typer.Option("--out", help="The file to write; default RUN/index.html.")] = None,
     layout: Annotated[str, typer.Option(help="Codes in the plane: tsne, umap (when installed) or none.")] = "tsne",
-    seed: Annotated[int, typer.Option(help="Of the queries shown and of the layout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the queries shown and of the layout.")] = 0,
     json_: JSON = False,
 ) -> None:
     """One self-contained HTML page of a run: scores, curves, searches with pictures, categories, codes, training."""

@@ -16,6 +16,7 @@ _CELLS = 1 << 22  # unpacked bits looked at together: 16 MiB as float32, and sum
 _PRODUCTS = 1 << 32  # multiplications spent on correlations: a million codes of 64 bits, in a fraction of a second
 _PAIRED = 1448  # codes compared with one another: about a million pairs
 _ENOUGH = 16  # items from which on a bit is hardly ever dead, or like another one, by chance
+_FEW = 8  # items below which bits are opposite on two sides by chance
 OPPOSED = 0.9  # difference in the share of ones from which a bit is opposite on two sides
 REPEATS = 0.999  # a correlation beyond this, of either sign: the two bits say the same
 
@@ -126,12 +127,14 @@ def describe(packed: Any, bits: int) -> CodeStats:
 def opposed_bits(a: CodeStats, b: CodeStats) -> int:
     """How many bits are 1 in nearly all codes of one side and 0 in nearly all of the other: no item can bridge them.
 
+    0 where a side has fewer than 8 codes, whose bits are often alike by chance.
+
     Raises:
         ValueError: the codes are of different length.
     """
     if a.bits != b.bits:
         raise ValueError(f"opposed_bits: b must be of {a.bits} bits like a, got {b.bits}")
-    return int((np.abs(a.balance - b.balance) > OPPOSED).sum())
+    return int((np.abs(a.balance - b.balance) > OPPOSED).sum()) if min(a.n, b.n) >= _FEW else 0
 
 
 def _drawn(rows: NDArray[np.uint8], limit: int) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from fasthash.compare.summary import Outcome, Results, judge
 from fasthash.data import PairedDataset
 from fasthash.features import Extractor
 from fasthash.report import Comparison
+from fasthash.report.comparison import Searches
 
 if TYPE_CHECKING:
     from fasthash.compare.standings import Standing
@@ -83,6 +84,7 @@ class Compared:
     results: Results = field(default_factory=Results)
     curves: dict[tuple[str, str, int], tuple[int, dict[str, Any]]] = field(default_factory=dict)
     standings: list[Standing] = field(default_factory=list)
+    searches: dict[str, Searches] = field(default_factory=dict)  # by data label
     shown: Comparison | None = None
     files: list[Path] = field(default_factory=list)
 

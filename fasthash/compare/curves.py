@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,11 @@ def read_codes(place: Path, bits: int) -> Codes:
 
 
 def read_precisions(place: Path, direction: str) -> NDArray[np.float64] | None:
-    """Average precision of each query, [queries]; None where a cell has none."""
+    """Average precision of each query, [queries]; None where a cell has none, or a damaged file."""
     try:
         with np.load(place / "codes.npz", allow_pickle=False) as arrays:
             return np.asarray(arrays[f"ap_{direction}"], np.float64)
-    except (FileNotFoundError, KeyError, ValueError):
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
 

@@ -132,7 +132,7 @@ def _data_part(compared: Compared, facts: DataFacts) -> DataPart:
             own = [one for one in compared.standings if (one.data, one.table) == (facts.label, title)]
             grids[0] = replace(grids[0], notes=[str(one) for one in own])
             parts.append(Part(title if len(tables) > 1 else "", grids, compared.plan.picture(facts.label, title)))
-    return DataPart(facts.label, facts_text(facts), parts)
+    return DataPart(facts.label, facts_text(facts), parts, compared.searches.get(facts.label))
 
 
 def facts_text(facts: DataFacts) -> str:

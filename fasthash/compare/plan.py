@@ -148,6 +148,8 @@ class Plan(_Part):
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(f"compare: no plan at {path}") from None
+        except OSError as error:
+            raise ValueError(f"compare: the plan {path} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ValueError(f"compare: {path} is not JSON: {error}") from None
         if not isinstance(values, dict):

@@ -14,6 +14,7 @@ from fasthash.compare import curves, output
 from fasthash.compare.cells import Cell, cells_of, load_data, read_answer, resolve_device
 from fasthash.compare.compared import Compared, DataFacts, title
 from fasthash.compare.plan import TREE_MEASURES, Plan
+from fasthash.compare.searches import searches
 from fasthash.compare.standings import standings
 from fasthash.compare.workers import run_cells
 
@@ -45,6 +46,7 @@ def run_compare(
     compared = run_plan(plan, out, jobs=jobs, threads=threads, device=device, progress=progress, say=say)
     _read_curves(compared, jobs, threads, say)
     compared.standings = standings(compared)
+    compared.searches = searches(compared)
     compared.seconds = time.monotonic() - began
     compared.shown = output.comparison(compared, command)
     compared.files = output.write(compared, compared.shown, Path(out), other)

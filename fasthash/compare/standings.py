@@ -53,10 +53,11 @@ class Standing:
         p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
         told = "" if self.p_value < LEVEL else "; the queries do not tell them apart"
         ahead = "is ahead of" if self.difference >= 0 else "has the higher mean, but with the codes kept is behind"
+        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
         seeds = f", mean of {self.seeds} seeds" if self.seeds > 1 else ", one seed"
         return (
             f"{self.bits} bits, {TITLES[self.direction]}: {self.best} {ahead} {self.second} by "
-            f"{abs(self.difference):.3f}, 95% interval {self.low:.3f} to {self.high:.3f} over {self.queries:,} "
+            f"{abs(self.difference):.3f}, 95% interval {low:.3f} to {high:.3f} over {self.queries:,} "
             f"queries, {p}{seeds}{told}"
         )
 

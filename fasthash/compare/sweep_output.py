@@ -129,6 +129,8 @@ def _rows(swept: Swept) -> list[SettingRow]:
         notes = [*(["preset"] if setting == swept.start else []), *(["best"] if best else [])]
         failed = len(swept.compared.plan.seeds) - len(runs)
         notes += [f"{failed} of {failed + len(runs)} runs failed"] if failed else []
+        collapsed = sum(run["collapsed"] for run in runs)
+        notes += [f"codes collapsed in {collapsed} of {len(runs)} runs"] if collapsed else []
         seconds = statistics.median(run["seconds"] for run in runs) if runs else None
         rows.append(SettingRow(tuple(_options(swept, setting).values()), points, ", ".join(notes), seconds))
     return sorted(rows, key=lambda row: -row.points["mean"].mean if "mean" in row.points else 1.0)

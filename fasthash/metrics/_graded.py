@@ -173,7 +173,7 @@ def _gains(gains: str | Sequence[float], layers: int) -> tuple[float, ...]:
         return tuple(
             _named_gain(gains, layer + 1, "ndcg") - _named_gain(gains, layer, "ndcg") for layer in range(layers)
         )
-    weights = tuple(map(float, gains))
+    weights = _numbers(gains, "ndcg")
     if len(weights) != layers or not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"ndcg: gains must be {layers} finite numbers > 0, one a layer, got {gains!r}")
     return weights
@@ -183,10 +183,17 @@ def _label_gains(gains: str | Sequence[float], most: int, op: str) -> tuple[floa
     """Of 1 to `most` common labels."""
     if isinstance(gains, str):
         return tuple(_named_gain(gains, number, op) for number in range(1, most + 1))
-    weights = tuple(map(float, gains))
+    weights = _numbers(gains, op)
     if not weights or not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"{op}: gains must be finite numbers > 0, of 1, 2, .. common labels, got {gains!r}")
     return tuple(weights[min(number, len(weights)) - 1] for number in range(1, most + 1))
+
+
+def _numbers(gains: Sequence[float], op: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, gains))
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: gains must be one of {', '.join(GAINS)} or numbers, got {gains!r}") from None
 
 
 def _named_gain(gains: str, grade: int, op: str) -> float:

@@ -37,8 +37,8 @@ class Interval:
 
     def __str__(self) -> str:
         if np.ndim(self.value):
-            return f"{np.size(self.value)} means with {self.level:.0%} intervals over {self.queries:,} queries"
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.level:.0%}, {self.queries:,} queries)"
+            return f"{np.size(self.value)} means with {100 * self.level:g}% intervals over {self.queries:,} queries"
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] ({100 * self.level:g}%, {self.queries:,} queries)"
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def bootstrap(per_query: Any, *, level: float = 0.95, samples: int = 10_000, see
     """Percentile interval of a mean over queries: queries are drawn with replacement, as many as there are.
 
     Args:
-        per_query: one value a query, [nq], such as ``scores.per_query[scores.counted]``; or [nq, m], several values a
-            query, such as points of a curve, for an interval of each.
+        per_query: one value a query, [nq], such as ``scores.per_query[scores.counted]`` (but of map_at_k_hitonly with
+            expected ties, whose value is not the mean of these); or [nq, m], several values a query, such as points of
+            a curve, for an interval of each.
         level: share of the drawn means that the interval holds, between 0 and 1.
         samples: how often queries are drawn.
         seed: the result follows from it.
@@ -79,6 +80,7 @@ def bootstrap(per_query: Any, *, level: float = 0.95, samples: int = 10_000, see
     if not 0 < level < 1:
         raise ValueError(f"bootstrap: level must be between 0 and 1, got {level}")
     samples = whole_number(samples, 1, sys.maxsize, "bootstrap", "samples")
+    seed = whole_number(seed, 0, sys.maxsize, "bootstrap", "seed")
     means = np.concatenate([drawn @ values for drawn in _resampled(len(values), samples, seed)]) / len(values)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     value = values.mean(axis=0)
@@ -105,9 +107,10 @@ def paired_test(a: Any, b: Any, *, method: str = "randomisation", samples: int =
     if method not in METHODS:
         raise ValueError(f"paired_test: method must be one of {', '.join(METHODS)}, got {method!r}")
     samples = whole_number(samples, 1, sys.maxsize, "paired_test", "samples")
+    seed = whole_number(seed, 0, sys.maxsize, "paired_test", "seed")
     gap = first - second
     seen, moved = float(gap.mean()), gap[gap != 0]
-    bound = abs(gap.sum()) * (1 - 1e-12)  # sums in another order are as large
+    bound = abs(gap.sum()) - 1e-12 * np.abs(gap).sum()  # sums in another order are as large, whatever cancels in them
     if method == "randomisation" and len(moved) <= EXACT_UP_TO:
         sums = np.zeros(1)
         for value in moved:

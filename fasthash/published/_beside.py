@@ -103,6 +103,8 @@ class Beside:
                 lines.append(f"| {name}{f' ({_escape(line.note)})' if line.note else ''} | {' | '.join(cells)} |")
             lines.append("")
         lines += ["Differences of protocol:", "", *(f"- {_escape(warning)}" for warning in self.warnings), ""]
+        if self.table.notes:
+            lines += ["Notes on the table:", "", *(f"- {_escape(note)}" for note in self.table.notes), ""]
         return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -111,7 +113,7 @@ def line_text(line: Line, bits: int) -> str:
     if bits not in line.values:
         return "–"
     value, spread = line.values[bits], line.spreads.get(bits)
-    if not line.ours and round(value, 3) != value:
+    if not line.ours and any(round(one, 3) != one for one in line.values.values()):
         return f"{value:.4f}"
     return f"{value:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fasthash.report import units
-from fasthash.report._checks import check_text
-from fasthash.report.content import DIRECTIONS, Credit
+from fasthash.report._checks import check_all, check_text, set_values
+from fasthash.report.content import DIRECTIONS, Credit, Query
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,31 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Searches:
+    """The same queries put to several rows of a data set.
+
+    Args:
+        queries: ``method`` of each is the `GridRow.name` that answered.
+        about: how the queries and the rows were chosen.
+        credits: whose pictures and texts these are.
+    """
+
+    queries: Sequence[Query]
+    about: str = ""
+    credits: Sequence[Credit] = ()
+
+    def __post_init__(self) -> None:
+        set_values(self, queries=check_all("Searches", "queries", self.queries, Query))
+
+
+@dataclass(frozen=True)
 class DataPart:
-    """A data set: its name, a sentence about it, its parts."""
+    """A data set: its name, a sentence about it, its parts, searches in it."""
 
     name: str
     about: str
     parts: Sequence[Part]
+    searches: Searches | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,7 @@ class Comparison:
         facts: (name, value) pairs worth seeing first.
         rule: what bold means.
         failures: (cell, why it failed).
+        credits: of the page itself; those of the searches are added to them.
         models: those whose curves can be drawn, in the order of the tables.
     """
 

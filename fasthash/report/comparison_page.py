@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fasthash._files import replace_file
 from fasthash.report import units
-from fasthash.report.comparison import Comparison, Grid, GridRow, memory
+from fasthash.report.comparison import Comparison, DataPart, Grid, GridRow, memory
 from fasthash.report.comparison_plots import comparison_figure, grid_styles
 from fasthash.report.content import DIRECTIONS
 from fasthash.report.model_view import model_parts
 from fasthash.report.page import render, write_whole
+from fasthash.report.pictures import SMALL_SIDE, Pictures
 from fasthash.report.plots import place_of, settings
+from fasthash.report.search_view import search_part
 from fasthash.report.svg import inline
 from fasthash.report.theme import Style
 from fasthash.report.view import namer
@@ -26,10 +29,16 @@ def render_comparison(page: Comparison) -> str:
     if not isinstance(page, Comparison):
         raise TypeError(f"render_comparison: page must be a Comparison, got {type(page).__name__}")
     sections = [("targets", "Targets")] if page.goals else []
-    data = _data(page)
+    pictures = Pictures(SMALL_SIDE)
+    data = _data(page, pictures)
     sections += [(one["anchor"], one["name"]) for one in data]
     sections += [("failed", "Failed")] if page.failures else []
-    values = {"page": page, "directions": DIRECTIONS, "data": data, "sections": sections}
+    searches = [one.searches for one in page.data if one.searches is not None]
+    credits = dict.fromkeys([*page.credits, *(credit for one in searches for credit in one.credits)])
+    values = {
+        "page": replace(page, credits=list(credits)), "directions": DIRECTIONS, "data": data, "sections": sections,
+        "pictures": pictures.all() if searches else None,
+    }  # fmt: skip
     return render("comparison.html.j2", values, more_style="comparison.css")
 
 
@@ -59,7 +68,7 @@ def save_picture(figure: Any, path: Path) -> Path:
     return path
 
 
-def _data(page: Comparison) -> list[dict[str, Any]]:
+def _data(page: Comparison, pictures: Pictures) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     name = namer()
     for data in page.data:
@@ -81,8 +90,16 @@ def _data(page: Comparison) -> list[dict[str, Any]]:
             parts.append({"title": part.title, "grids": grids, "figure": figure, "legend": legend})
         models = [model for model in page.models if model.data == data.name and model.row in look]
         own = {"name": data.name, "about": data.about, "anchor": f"data-{len(found)}", "parts": parts}
-        found.append(own | model_parts(models, look, name))
+        searches = _searches(data, look, pictures)
+        found.append(own | {"searches": searches} | model_parts(models, look, name))
     return found
+
+
+def _searches(data: DataPart, look: dict[str, Style], pictures: Pictures) -> dict[str, Any] | None:
+    queries = [] if data.searches is None else [query for query in data.searches.queries if query.method in look]
+    if data.searches is None or not queries:
+        return None
+    return {"about": data.searches.about} | search_part(queries, look, pictures)
 
 
 def _grid(grid: Grid, look: dict[str, Style]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass, field
 
 SIDE = 144  # pixels: sharp at the page's 72 on a screen with two device pixels to one of CSS
+SMALL_SIDE = 96  # where many stand side by side, 48 wide
 _SMALL = 12_000  # bytes; a PNG within this and within SIDE is kept as it is
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -23,8 +24,9 @@ class Picture:
 
 @dataclass
 class Pictures:
-    """Collects the pictures of a page and names them p0, p1, ... in the order they come."""
+    """Collects the pictures of a page, no side above `side`, and names them p0, p1, ... in the order they come."""
 
+    side: int = SIDE
     found: dict[bytes, Picture] = field(default_factory=dict)
 
     def add(self, picture: bytes | None) -> Picture | None:
@@ -32,7 +34,7 @@ class Pictures:
         if picture is None:
             return None
         if picture not in self.found:
-            kind, data, (width, height) = thumbnail(picture)
+            kind, data, (width, height) = thumbnail(picture, self.side)
             uri = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
             self.found[picture] = Picture(f"p{len(self.found)}", uri, width, height)
         return self.found[picture]

@@ -15,10 +15,11 @@ from fasthash._run_folder import read_history
 from fasthash.data import PairedDataset
 from fasthash.models import HashModel
 from fasthash.report import run_codes
-from fasthash.report.content import RANDOM, Credit, Page, Query
+from fasthash.report.content import RANDOM, Page
 from fasthash.report.page import write_page
 from fasthash.report.run_map import code_map
 from fasthash.report.run_searches import searches
+from fasthash.report.searches import credits_of
 from fasthash.report.series import History
 
 
@@ -80,7 +81,7 @@ def run_page(
         queries=queries,
         code_map=plane,
         missing=missing,
-        credits=_credits(data, queries),
+        credits=credits_of(data, queries),
         provenance=_provenance(model, data, seed, command or f"fasthash report {shlex.quote(str(run))}"),
         **found,
     )
@@ -113,15 +114,6 @@ def _history(folder: Path, method: str, bits: int) -> History | None:
         return None
     entries = read_history(folder)
     return History.of_entries(f"{method}, {bits} bits", entries, method, bits) if entries else None
-
-
-def _credits(data: PairedDataset, queries: list[Query]) -> list[Credit]:
-    found = []
-    if data.source:
-        what = "Pictures and data" if any(query.picture for query in queries) else "Data"
-        licence = f" Licence: {data.licence.rstrip('.')}." if data.licence else ""
-        found.append(Credit(f"{what}: {data.source.rstrip('.')}.{licence}"))
-    return found
 
 
 def _provenance(model: HashModel, data: PairedDataset, seed: int, command: str) -> dict[str, str]:

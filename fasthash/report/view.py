@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fasthash.report import units
 from fasthash.report.code_view import code_parts
-from fasthash.report.content import DIRECTIONS, Page, Query
+from fasthash.report.content import DIRECTIONS, Page
 from fasthash.report.curve_view import curve_panels
 from fasthash.report.pictures import Pictures
 from fasthash.report.plots import loss_figure, map_figure
+from fasthash.report.search_view import search_part
 from fasthash.report.series import History
 from fasthash.report.svg import inline
 from fasthash.report.table import rows
 from fasthash.report.theme import Style, styles
-
-_MARKS = {True: "yes", False: "no", None: "unknown"}
 
 
 def context(page: Page) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def context(page: Page) -> dict[str, Any]:
     name = namer()
     top, size = _top(page.histories), (430, 270) if len(page.histories) == 1 else (280, 200)
     histories = [history_part(history, look[history.method], top, size, name) for history in page.histories]
-    queries = _queries(page.queries, look, pictures)
+    searches = search_part(page.queries, look, pictures)
     values: dict[str, Any] = {
         "page": page,
         "directions": DIRECTIONS,
@@ -48,15 +47,12 @@ def context(page: Page) -> dict[str, Any]:
         **curve_panels(kinds, look, name),
         **code_parts(page, name),
         "histories": histories,
-        "queries": queries,
-        "bits": {"searches": lengths(page.queries), "training": lengths(page.histories)},
-        "methods": list(dict.fromkeys(query.method for query in page.queries)),
-        "kinds": [kind for kind in ("image", "text") if any(query.kind == kind for query in page.queries)],
-        "groups": list(dict.fromkeys(query.group for query in page.queries if query.group)),
+        "history_bits": sorted({history.bits for history in page.histories if history.bits is not None}),
+        "searches": searches,
         "pictures": pictures.all(),
     }
     parts = {
-        "Scores": values["scores"] or values["measures"], "Searches": queries, "Curves": values["curves"],
+        "Scores": values["scores"] or values["measures"], "Searches": searches["blocks"], "Curves": values["curves"],
         "Categories": values["categories"], "Training": histories,
         "Codes": values["codes"] or values["distances"] or values["code_map"],
     }  # fmt: skip
@@ -74,11 +70,6 @@ def namer() -> Callable[[], str]:
         return f"f{count}"
 
     return following
-
-
-def lengths(parts: Iterable[Any]) -> list[int]:
-    """The code lengths that occur, ascending."""
-    return sorted({part.bits for part in parts} - {None})
 
 
 def _scores(page: Page, look: dict[str, Style]) -> list[dict[str, Any]]:
@@ -149,28 +140,3 @@ def history_part(
         "map": map_,
         "words": " ".join(said),
     }
-
-
-def _queries(queries: Sequence[Query], look: dict[str, Style], pictures: Pictures) -> list[dict[str, Any]]:
-    """Queries that ask the same thing become one block with an answer for each method and code length."""
-    blocks: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for query in queries:
-        key = (query.group, query.kind, query.text, query.picture, query.label)
-        if key not in blocks:
-            blocks[key] = {"query": query, "picture": pictures.add(query.picture), "answers": []}
-        blocks[key]["answers"].append(_answer(query, look[query.method], pictures))
-    for block in blocks.values():
-        block["answers"].sort(key=lambda answer: answer["query"].bits)
-        notes = [answer["query"].note for answer in block["answers"]]
-        block["note"] = notes[0] if len(set(notes)) == 1 else ""  # said once when it holds for every answer
-    return list(blocks.values())
-
-
-def _answer(query: Query, style: Style, pictures: Pictures) -> dict[str, Any]:
-    judged = [hit.relevant for hit in query.hits if hit.relevant is not None]
-    hits = [{"hit": hit, "picture": pictures.add(hit.picture), "mark": _MARKS[hit.relevant]} for hit in query.hits]
-    return {
-        "query": query, "style": style, "hits": hits, "relevant": sum(judged), "judged": len(judged),
-        "time": units.microseconds(query.microseconds), "pictured": any(hit.picture is not None for hit in query.hits),
-        "columns": 6 if len(query.hits) % 6 == 0 else 5,  # whole rows where the number of hits allows it
-    }  # fmt: skip

@@ -134,9 +134,11 @@ def to_labels(values: NDArray[Any], rows: int, what: str, form: str | None = Non
     if values.ndim == 1 and values.dtype.kind == "b":
         values = values.astype(np.int64)
     if values.ndim == 1 and values.dtype.kind == "f":
-        if not np.isfinite(values).all() or (values != np.floor(values)).any() or (np.abs(values) >= 2.0**53).any():
-            wrong = int(np.flatnonzero(~np.isfinite(values) | (values != np.floor(values)))[0])
-            raise ValueError(f"{OP}: {what}: class ids must be whole numbers, got {values[wrong]} in row {wrong}")
+        wrong = np.flatnonzero(~((values == np.floor(values)) & (np.abs(values) < 2.0**53)))  # ~: NaN is wrong as well
+        if len(wrong):
+            row = int(wrong[0])
+            limit = " below 2**53" if abs(values[row]) >= 2.0**53 else ""
+            raise ValueError(f"{OP}: {what}: class ids must be whole numbers{limit}, got {values[row]} in row {row}")
         values = values.astype(np.int64)
     return check_labels(values, rows, OP, what)
 

@@ -14,7 +14,7 @@ from fasthash import metrics
 from fasthash.codes import CodeStats, describe, opposed_bits
 from fasthash.data import PairedDataset
 from fasthash.evaluation import DATABASES, PROTOCOLS, encode, relevance_labels
-from fasthash.metrics import Measure
+from fasthash.metrics import Measure, Scores
 from fasthash.models import HashModel
 from fasthash.scoring._arrays import OP, FileArray, read
 from fasthash.scoring._forms import Codes, to_codes, to_labels
@@ -32,7 +32,8 @@ class Wanted:
         measures: name -> a way to measure mAP.
         radius: of the hash lookup.
         no_relevant: "zero" or "skip", of lookup and nDCG; each measure has its own.
-        level: of bootstrap intervals for the mAPs, such as 0.95; None: none.
+        level: of bootstrap intervals for the mAPs, such as 0.95; None: none. A mAP that is no mean over certain queries
+            has none: map_at_k_hitonly, where ties leave open whether a query has a hit.
         relevance: of a data set with a label tree: "finest", "any" or "layer:k"; nDCG is by all its layers.
         database: "all", or "without_train", where a data set says which rows were trained on.
     """
@@ -91,6 +92,8 @@ def score_files(
             raise ValueError(f"{OP}: roles must be of {', '.join(ROLES)}, got {role!r}")
     if data is None and (wanted.relevance, wanted.database) != ("finest", "all"):
         raise ValueError(f"{OP}: relevance and database are of a data set, none is named")
+    if data is not None and label_form is not None:
+        raise ValueError(f"{OP}: label form is of labels out of files, got the data set {data.name}")
     pairs = directions(sources, None if data is None else data.name)
     files = {role: read(where, role) for role, where in sources.items()}
     coded, length = to_codes({role: files[role].values for role in sources if role in CODES}, bits, form)
@@ -231,6 +234,12 @@ def _direction(
         intervals = {
             name: metrics.bootstrap(score.per_query[score.counted], level=wanted.level)
             for name, score in found.scores.items()
-            if score.counted.any()
+            if _is_mean(score)
         }
     return Direction(found, ndcg, metrics.separation(found.histograms), opposed, intervals)
+
+
+def _is_mean(score: Scores) -> bool:
+    """Whether the value is the mean of some queries' AP, so that drawing queries says how sure it is."""
+    values = score.per_query[score.counted]
+    return bool(len(values)) and bool(np.isclose(values.mean(), score.value, rtol=1e-9, atol=1e-12))

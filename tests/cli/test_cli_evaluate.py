@@ -89,7 +89,29 @@ def test_queries_without_a_relevant_item_are_told(files, capsys):
     assert run(["evaluate", *files]) == 0
     assert "3 queries have no relevant item and count as 0" in capsys.readouterr().out
     assert run(["evaluate", *files, "--no-relevant", "skip"]) == 0
-    assert "3 queries have no relevant item and are left out" in capsys.readouterr().out
+    assert "3 queries have no relevant item and are left out\n" in capsys.readouterr().out
+    assert run(["evaluate", *files, "--no-relevant", "skip", "--protocol", "djsrh"]) == 0
+    assert "and are left out; in djsrh they count as 0\n" in capsys.readouterr().out
+
+
+def test_a_measure_without_an_interval_is_told(files, capsys):
+    words = ["evaluate", *files, "--protocol", "map_at_k_hitonly", "--protocol", "map_all", "--ties", "expected"]
+    rng = np.random.default_rng(0)
+    for name, n in (("query", 20), ("database", 90)):
+        np.save(f"{name}.npy", rng.random((n, 3)) < 0.5)
+    assert run([*words, "-k", "2", "--interval", "0.9"]) == 0
+    shown = capsys.readouterr().out
+    assert "no interval for map_at_2_hitonly: which queries its mean is over is left open, or none is" in shown
+    assert run([*words, "-k", "2"]) == 0
+    assert "no interval" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_the_seed_of_a_report_is_checked(seed, trained, tmp_path, capsys):
+    assert run(["report", str(trained), "--seed", seed, "--out", str(tmp_path / "page.html")]) == 2
+    printed = capsys.readouterr().err
+    assert "--seed" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_collapse_is_shouted(files, capsys):

@@ -178,3 +178,5 @@ def test_a_plan_file(tmp_path):
         Plan.read(path)
     with pytest.raises(FileNotFoundError, match="no plan at"):
         Plan.read(tmp_path / "other.json")
+    with pytest.raises(ValueError, match="compare: the plan .* cannot be read: Is a directory"):
+        Plan.read(tmp_path)

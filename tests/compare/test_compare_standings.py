@@ -75,4 +75,13 @@ def test_words():
     near = replace(one, difference=0.001, low=-0.004, p_value=0.61, seeds=1, direction="t2i")
     assert str(near).endswith("over 1,814 queries, p = 0.610, one seed; the queries do not tell them apart")
     behind = replace(one, difference=-0.01, low=-0.02, high=-0.001)
-    assert "dcmh has the higher mean, but with the codes kept is behind ssah by 0.010" in str(behind)
+    assert (
+        "dcmh has the higher mean, but with the codes kept is behind ssah by 0.010, 95% interval 0.001 to 0.020 over"
+        in str(behind)
+    )
+
+
+def test_damaged_codes_are_no_precisions(compared):
+    for path in compared.folder.glob("*/codes.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert standings(compared) == []

@@ -217,3 +217,14 @@ def test_a_validation_share_is_a_share():
             ValueError, match="(validation must be a share|fraction must be) between 0 and 1|between 0 and 1"
         ):
             load_data(parse_item(DATA.replace("]", f",validation={wrong}]"), "data"))
+
+
+def test_collapsed_codes_are_told_beside_their_setting(in_process, tmp_path):
+    swept = sweep(tmp_path)
+    for run in swept.compared.results.runs(next(iter(swept.compared.data)), "beta=0.5"):
+        run["collapsed"] = True
+    for run in swept.compared.results.runs(next(iter(swept.compared.data)), "beta=0"):
+        run["collapsed"] = False
+    notes = {row.values: row.note for row in page_of(swept).rows}
+    assert "codes collapsed in 2 of 2 runs" in notes["0.5",]
+    assert "collapsed" not in notes["0",]

@@ -100,6 +100,8 @@ def test_kinds_of_input_agree():
         ({"database_layers": [np.zeros(4, int)] * 2}, ValueError, "ndcg: database_labels must have 5 rows .*, got 4"),
         ({"gains": (1,)}, ValueError, r"ndcg: gains must be 2 finite numbers > 0, one a layer, got \(1,\)"),
         ({"gains": (0, 1)}, ValueError, "ndcg: gains must be 2 finite numbers > 0"),
+        ({"gains": ("a", 1)}, TypeError, "ndcg: gains must be one of exponential, linear or numbers, got \\('a', 1\\)"),
+        ({"gains": 3}, TypeError, "ndcg: gains must be one of exponential, linear or numbers, got 3"),
         ({"k": 0}, ValueError, "ndcg: k must be"),
     ],
 )  # fmt: skip

@@ -110,6 +110,18 @@ def test_a_run_against_itself():
         assert (got.difference, got.p_value) == (0.0, 1.0)
 
 
+def test_differences_that_cancel_are_no_difference():
+    gap = np.array([0.1] * 7 + [0.3] + [-0.1] * 10)  # their sum is 0 but for rounding
+    assert abs(gap.sum()) < 1e-15
+    assert metrics.paired_test(gap, np.zeros(len(gap))).p_value == 1.0
+
+
+def test_levels_in_words():
+    said = [str(metrics.bootstrap(np.array([0.0, 1.0]), level=level, samples=10)) for level in (0.95, 0.999)]
+    assert "(95%, 2 queries)" in said[0]
+    assert "(99.9%, 2 queries)" in said[1]
+
+
 def test_a_clear_difference_says_so():
     a = np.random.default_rng(0).random(300)
     got = metrics.paired_test(a, a - 0.3)
@@ -157,6 +169,14 @@ def test_torch_tensors_are_taken():
         (lambda: metrics.bootstrap(np.array(["a"])), "bootstrap: per_query must be finite numbers, got <U1"),
         (lambda: metrics.bootstrap(np.ones(3), level=95), "bootstrap: level must be between 0 and 1, got 95"),
         (lambda: metrics.bootstrap(np.ones(3), samples=0), "bootstrap: samples must be a whole number of at least 1"),
+        (
+            lambda: metrics.bootstrap(np.ones(3), seed=-1),
+            "bootstrap: seed must be a whole number of at least 0, got -1",
+        ),
+        (
+            lambda: metrics.paired_test(np.ones(3), np.ones(3), seed=-1),
+            "paired_test: seed must be a whole number of at",
+        ),
         (lambda: metrics.paired_test(np.ones(3), np.ones(4)), "paired_test: b must have 3 values like a, got 4"),
         (lambda: metrics.paired_test(np.ones((3, 1)), np.ones(3)), r"paired_test: a must be \[nq\] with at least one"),
         (lambda: metrics.paired_test(np.ones(3), np.ones(3), method="t"), "paired_test: method must be one of random"),

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fasthash import data as datasets
+from fasthash.data import PairedDataset
+from fasthash.features import Picture
 from fasthash.report import (
     RANDOM,
     AtRank,
@@ -27,7 +30,7 @@ from fasthash.report import (
     Query,
     Score,
 )
-from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Model, Part, Value
+from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Model, Part, Searches, Value
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -195,8 +198,8 @@ def make_run_page(make_page, make_picture):
 
 
 @pytest.fixture(scope="session")
-def make_comparison():
-    """A comparison of four rows at two lengths, with the curves of three of them."""
+def make_comparison(make_picture):
+    """A comparison of four rows at two lengths, with the curves and the searches of two of them."""
 
     def curves(level: float, bits: int) -> dict:
         at = np.arange(bits + 1)
@@ -230,9 +233,29 @@ def make_comparison():
         goal = Goal(
             "wiki", "dcmh, 64 bits, i2t, map_all", "at least 0.7", "0.764", "met by 0.064", "3 of 3 seeds", True
         )
+        asked = [replace(query, method=name, scope="", note=f"note of {name}")
+                 for query in grouped_queries(make_picture) if query.group != "Best" and query.scope != "Whole database"
+                 for name in ("dcmh", "djsrh", "nobody")]  # fmt: skip
+        searches = Searches(asked, "Drawn with seed 0.", [Credit("Pictures: their makers.")])
+        data = DataPart("wiki", "693 queries.", [Part("", grids, "compare_wiki")], searches)
         whole = {"lead": "One protocol.", "facts": [("runs", 12)], "rule": "Bold: rule.", "goals": [goal],
-                 "models": models, "data": [DataPart("wiki", "693 queries.", [Part("", grids, "compare_wiki")])],
+                 "models": models, "data": [data],
                  "provenance": {"command": "fasthash compare dcmh djsrh"}}  # fmt: skip
         return Comparison("Methods compared", **{**whole, **parts})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory):
+    """A small data set with a label tree, pictures and texts."""
+    folder = tmp_path_factory.mktemp("pictures")
+    plain = datasets.load("synthetic", pairs=160)
+    rng = np.random.default_rng(0)
+    for row in range(len(plain)):
+        form = "PNG" if row % 2 else "WEBP"  # a WebP file is shown as a JPEG file
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / str(row), form)
+    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    pictures = tuple(Picture(folder / str(row)) for row in range(len(plain)))
+    texts = tuple(f"words of {row} " + "and more " * (row % 40) for row in range(len(plain)))
+    return PairedDataset(**{**fields, "pictures": pictures, "texts": texts})

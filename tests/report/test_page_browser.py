@@ -241,3 +241,23 @@ def test_a_comparison_sorts_and_toggles(comparison_file, visit):
     page.locator("#data-0-categories label", has_text="Text → image").first.click()
     assert len(shown(page, "#data-0-categories table")) == 1
     assert [panel.get_attribute("data-bits") for panel in shown(page, ".panel")] == ["64"]
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_searches_of_a_comparison_are_chosen_from(comparison_file, visit, width):
+    page = visit(comparison_file, width)
+    part = page.locator("#data-0-searches")
+
+    def seen():
+        return [one.inner_text() for one in part.locator("article.query h3").all() if one.is_visible()]
+
+    assert seen() == ["Drawn at random image"]
+    part.locator("label", has_text="Worst").click()
+    page.locator("#data-0-categories label", has_text="Text → image").first.click()  # the page's directions go together
+    assert seen() == ["“Worst text”"]
+    answers = [one for one in part.locator(".answer").all() if one.is_visible()]
+    assert [one.get_attribute("data-method") for one in answers] == ["dcmh", "djsrh"]
+    left, right = (one.bounding_box() for one in answers)
+    assert (left["y"] == right["y"]) == (width > 1000), "side by side where there is room"
+    part.locator("label", has_text="djsrh").click()
+    assert [one.is_visible() for one in answers] == [False, True]

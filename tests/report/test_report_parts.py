@@ -97,7 +97,7 @@ def test_searches_are_grouped_and_answered_twice(make_run_page, read_html):
     root = read_html(render_page(make_run_page()))
     articles = root.find_all("article", "query")
     marks = [(a.attrs["data-direction"], a.attrs["data-group"], len(a.find_all("section", "answer"))) for a in articles]
-    assert marks == [(kind, group, 2 if group[0] == "D" else 1) for kind in ("image", "text")
+    assert marks == [(kind, group, 2 if group[0] == "D" else 1) for kind in ("i2t", "t2i")
                      for group in ("Drawn at random", "Best", "Worst")]  # fmt: skip
     assert [h.text() for h in articles[0].find_all("h4")] == ["Whole database", "One item of each"]
     assert [p.text() for p in articles[0].find_all("p", "note")] == [
@@ -205,3 +205,28 @@ def test_models_without_some_curves_are_shown_as_far_as_they_go(make_comparison,
     ]
     assert len(root.find_all("figure", "run")) == 1
     assert not read_html(render_comparison(replace(page, models=[]))).find_all("div", "panel")
+
+
+def test_searches_of_a_comparison_stand_side_by_side(make_comparison, read_html):
+    root = read_html(render_comparison(make_comparison()))
+    (part,) = [s for s in root.find_all("section") if s.attrs.get("id") == "data-0-searches"]
+    assert "Drawn with seed 0." in part.text()
+    articles = part.find_all("article", "query")
+    marks = [(a.attrs["data-direction"], a.attrs["data-group"]) for a in articles]
+    assert marks == [(direction, group) for direction in ("i2t", "t2i") for group in ("Drawn at random", "Worst")]
+    for article in articles:
+        assert [a.attrs["data-method"] for a in article.find_all("section", "answer")] == ["dcmh", "djsrh"]
+        assert [p.text() for p in article.find_all("p", "note")] == ["note of dcmh", "note of djsrh"]
+    uses = [use.attrs["href"] for use in part.find_all("use") if use.attrs["href"].startswith("#p")]
+    images = [image.attrs["id"] for image in root.find_all("image")]
+    assert len(uses) == 4 * 2 + 2
+    assert images == ["p0"], "the same picture stands in the page once"
+    assert set(uses) == {"#p0"}
+    assert "Pictures: their makers." in root.find_all("footer")[0].text()
+
+
+def test_a_comparison_without_searches_has_none(make_comparison, read_html):
+    page = make_comparison()
+    root = read_html(render_comparison(replace(page, data=[replace(page.data[0], searches=None)])))
+    assert not root.find_all("article", "query")
+    assert not root.find_all("svg", "store")

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fasthash import data as datasets
 from fasthash import evaluation
@@ -20,21 +19,6 @@ from fasthash.report.run_searches import searches
 from fasthash.training import train
 
 BITS = 16
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """A small data set with a label tree, pictures and texts."""
-    folder = tmp_path_factory.mktemp("pictures")
-    plain = datasets.load("synthetic", pairs=160)
-    rng = np.random.default_rng(0)
-    for row in range(len(plain)):
-        form = "PNG" if row % 2 else "WEBP"  # a WebP file is shown as a JPEG file
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / str(row), form)
-    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
-    pictures = tuple(Picture(folder / str(row)) for row in range(len(plain)))
-    texts = tuple(f"words of {row} " + "and more " * (row % 40) for row in range(len(plain)))
-    return PairedDataset(**{**fields, "pictures": pictures, "texts": texts})
 
 
 @pytest.fixture(scope="module")

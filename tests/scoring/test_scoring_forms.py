@@ -187,6 +187,12 @@ BAD_LABELS = [
     (HOT.T, None, "query_labels: must have 5 rows like the codes, got (4, 5): is it transposed?"),
     (np.array([0.5, 1, 2, 3, 4]), None, "class ids must be whole numbers, got 0.5 in row 0"),
     (np.array([0, np.nan, 2, 3, 4]), None, "class ids must be whole numbers, got nan in row 1"),
+    (
+        np.array([0, 1, 2.0**53, 3, 4]),
+        None,
+        "class ids must be whole numbers below 2**53, got 9007199254740992.0 in row",
+    ),
+    (np.array([0, 1, 2, np.inf, 4]), None, "class ids must be whole numbers below 2**53, got inf in row 3"),
     (np.array([0, 1, 2, 3, -4]), None, "must be class ids of 0 or more, got -4 in row 4"),
     (HOT * 2 - 1, None, "must be 0 or 1, got -1 in row 0"),
     (np.where(HOT, np.nan, 0.0), None, "must be 0 or 1, got nan"),

@@ -195,6 +195,26 @@ def test_sides_that_do_not_speak_one_code_are_told(made, tmp_path):
     assert found.to_dict()["directions"]["i2t"]["opposed_bits"] == 5
 
 
+def test_few_codes_are_not_said_to_be_opposite(made, tmp_path):
+    one = {name: values[:1] for name, values in made.items()}
+    for name in ("query_image", "query_text"):
+        one[name] = -one[name.replace("query", "database")][:, :]
+    assert not [sign for sign in score_files(write(tmp_path, one, one)).signs if "opposite" in sign]
+
+
+def test_an_interval_is_of_the_value_that_it_stands_by(tmp_path):
+    rng = np.random.default_rng(0)
+    codes = {"query": rng.random((60, 3)) < 0.5, "database": rng.random((400, 3)) < 0.5}
+    labels = {"query_labels": rng.integers(0, 60, 60), "database_labels": rng.integers(0, 60, 400)}
+    measures = measures_of(["map_at_k", "map_at_k_hitonly"], k=5)
+    found = score_files(write(tmp_path, codes | labels, codes | labels), wanted=Wanted(measures, level=0.95))
+    (direction,) = found.directions.values()
+    assert set(direction.intervals) == {"map_at_5", "map_at_5_stable", "map_at_5_hitonly_stable"}, "hits are uncertain"
+    for name, interval in direction.intervals.items():
+        assert interval.value == pytest.approx(direction.summary.scores[name].value)
+        assert interval.low < interval.value < interval.high
+
+
 ONE = {"query": "", "database": ""}
 LABELS = {"query_labels": "", "database_labels": ""}
 
@@ -270,6 +290,8 @@ def test_what_is_wanted_is_checked(made, known, tmp_path):
         with pytest.raises(ValueError) as error:
             score_files(whole, data=known, wanted=wanted)
         assert message in str(error.value)
+    with pytest.raises(ValueError, match="label form is of labels out of files, got the data set pairs"):
+        score_files(whole, data=known, label_form="ids")
     with pytest.raises(ValueError, match="roles must be of query, database, .*, got 'queries'"):
         score_files({"queries": "x.npy"})
 
@@ -286,12 +308,17 @@ def test_names_of_measures():
         "map_at_10_hitonly_optimistic": Measure("map_at_k_hitonly", "optimistic", 10, "skip"),
         "dcmh": metrics.papers()["dcmh"].measure,
     }
-    assert list(measures_of(["papers"], ["expected"])) == list(metrics.papers())
+    assert list(measures_of(["papers"])) == list(metrics.papers())
+    assert measures_of(["map_all", "djsrh"]) == measures_of(["map_all", "djsrh"], ["expected", "stable"])
     for arguments, message in [
         ((["map"], ["expected"]), "protocol must be one of map_all, .*, or papers for all of these, got 'map'"),
         ((["map_all"], ["expected"], 5), "k is the cut of map_at_k, .*, none of which is asked for"),
         ((["djsrh"], ["expected"], 5), "k is the cut of map_at_k, .*, none of which is asked for"),
         ((["map_all"], ["best"]), "ties must be one of expected, .*, got 'best'"),
+        (
+            (["djsrh", "dcmh"], ["stable"]),
+            "ties are of protocols, papers have their own, and only papers are asked for",
+        ),
         ((["map_at_k"], ["stable"], 0), "k must be a whole number of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
