@@ -14,8 +14,8 @@ from cases import Case
 from run import load_report
 
 TOPICS = (
-    "evaluate", "evaluate_all", "pairwise_nll", "joint_semantics", "cosine_reconstruction", "margin_euclidean", "proxy_pair",
-    "cross_attention",
+    "evaluate", "evaluate_all", "pairwise_nll", "joint_semantics", "cosine_reconstruction", "margin_euclidean",
+    "proxy_pair", "cross_attention",
 )  # fmt: skip
 
 
