@@ -207,13 +207,19 @@ class PairedDataset:
         return replace(self, name=f"{self.name}-validation", derived_from=self.base_name, split=split)
 
     def checksum(self) -> str:
-        """16 hexadecimal digits of SHA-256 over features, labels and split: the same data, the same number."""
+        """16 hexadecimal digits of SHA-256 over features, labels, label tree and split: the same data, the same number.
+
+        Raw pictures and texts are not read for it.
+        """
         digest = hashlib.sha256()
         split = (self.split.query, self.split.database, self.split.train)
         for array in (self.image, self.text, self.labels, *split, self.image_local, self.text_local):
             if array is not None:
                 digest.update(f"{array.dtype.str} {array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
+        for layer in () if self.tree is None else self.tree.layers:
+            digest.update(f"{layer.name} {layer.classes}".encode())
+            digest.update(np.ascontiguousarray(layer.ids).data)
         return digest.hexdigest()[:16]
 
     def split_checksum(self) -> str:

@@ -112,6 +112,10 @@ def test_checksum_follows_the_data(small):
     split = small.split
     fewer = SplitClass(split.query, split.database, split.train[1:])
     assert replace(small, split=fewer).checksum() != first
+    assert replace(small, tree=None).checksum() != first
+    coarse, *finer = small.tree.layers
+    other = replace(coarse, ids=coarse.ids[::-1].copy())
+    assert replace(small, tree=replace(small.tree, layers=(other, *finer))).checksum() != first
 
 
 def test_info_counts(small):
