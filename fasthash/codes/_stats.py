@@ -74,7 +74,7 @@ class CodeStats:
         return (
             f"{state}{self.n:,} codes of {self.bits} bits: {self.distinct:,} distinct, "
             f"entropy {self.entropy:.2f} bits, balance {self.balance.min():.2f} to {self.balance.max():.2f}, "
-            f"{self.dead_bits} dead bits, "
+            f"{self.dead_bits} dead bit{'' if self.dead_bits == 1 else 's'}, "
             f"correlation of bits {self.correlation:.2f} on average and {self.largest_correlation:.2f} at most, "
             f"distance of two codes {self.distance:.1f} ± {self.distance_spread:.1f}"
         )
