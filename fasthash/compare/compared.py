@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fasthash.compare.cells import Cell
 from fasthash.compare.plan import Plan
-from fasthash.compare.summary import Outcome, Results, judge
+from fasthash.compare.summary import Outcome, Results, Standing, judge
 from fasthash.data import PairedDataset
 from fasthash.features import Extractor
 from fasthash.report import Comparison
 from fasthash.report.comparison import Searches
-
-if TYPE_CHECKING:
-    from fasthash.compare.standings import Standing
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ The spread over the seeds says what another training run would change; this says
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,50 +14,11 @@ from fasthash import metrics
 from fasthash.compare import curves
 from fasthash.compare.compared import Compared
 from fasthash.compare.plan import Row
+from fasthash.compare.summary import Standing
 from fasthash.evaluation import DIRECTIONS
-from fasthash.report.content import DIRECTIONS as TITLES
 
 MEASURE = "map_all"
 SAMPLES = 2_000  # of the test and of the interval: a p-value below 0.001 is told as that
-LEVEL = 0.05  # p-value from which the queries do not tell two rows apart
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The best and the second best code of a column, by mAP over the whole database.
-
-    ``difference``: mean over the queries of the difference in average precision, itself a mean over the seeds that both
-    rows have; ``low`` and ``high``: its 95% interval, bootstrapped over the queries; ``p_value``: of a paired
-    randomisation test.
-    """
-
-    data: str
-    table: str  # its title
-    bits: int
-    direction: str
-    best: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    queries: int
-    seeds: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
-        told = "" if self.p_value < LEVEL else "; the queries do not tell them apart"
-        ahead = "is ahead of" if self.difference >= 0 else "has the higher mean, but with the codes kept is behind"
-        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
-        seeds = f", mean of {self.seeds} seeds" if self.seeds > 1 else ", one seed"
-        return (
-            f"{self.bits} bits, {TITLES[self.direction]}: {self.best} {ahead} {self.second} by "
-            f"{abs(self.difference):.3f}, 95% interval {low:.3f} to {high:.3f} over {self.queries:,} "
-            f"queries, {p}{seeds}{told}"
-        )
 
 
 def standings(compared: Compared) -> list[Standing]:

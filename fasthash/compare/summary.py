@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fasthash.compare.plan import Plan, Target
+from fasthash.report.content import DIRECTIONS as TITLES
 
 BOLD_RULE = (
     "Bold: the best code of its column, where it is ahead of every other by more than the spread, that is, where the "
     "mean of its differences to the other, seed by seed, is larger than their standard deviation."
 )
+LEVEL = 0.05  # p-value from which the queries do not tell two rows apart
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,44 @@ class Results:
     def is_real(self, data: str, row: str) -> bool:
         """Whether the row ranks by real values, not by codes."""
         return (data, row, None) in self._series
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best and the second best code of a column, by mAP over the whole database.
+
+    ``difference``: mean over the queries of the difference in average precision, itself a mean over the seeds that both
+    rows have; ``low`` and ``high``: its 95% interval, bootstrapped over the queries; ``p_value``: of a paired
+    randomisation test.
+    """
+
+    data: str
+    table: str  # its title
+    bits: int
+    direction: str
+    best: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    queries: int
+    seeds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+        told = "" if self.p_value < LEVEL else "; the queries do not tell them apart"
+        ahead = "is ahead of" if self.difference >= 0 else "has the higher mean, but with the codes kept is behind"
+        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
+        seeds = f", mean of {self.seeds} seeds" if self.seeds > 1 else ", one seed"
+        return (
+            f"{self.bits} bits, {TITLES[self.direction]}: {self.best} {ahead} {self.second} by "
+            f"{abs(self.difference):.3f}, 95% interval {low:.3f} to {high:.3f} over {self.queries:,} "
+            f"queries, {p}{seeds}{told}"
+        )
 
 
 @dataclass(frozen=True)

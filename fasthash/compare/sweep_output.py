@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fasthash import _machine, report
 from fasthash.compare._files import csv_text, write_json, write_text
 from fasthash.compare.output import PROTOCOL, cell_records, facts_text, provenance_text
 from fasthash.compare.plan import MEASURES
 from fasthash.compare.summary import Series
+from fasthash.compare.swept import Setting, Swept
 from fasthash.evaluation import DIRECTIONS
 from fasthash.report.comparison import Comparison, DataPart, Grid, GridRow, Part, Value
 from fasthash.report.sweep import Line, Map, SettingRow, SweepPage
 from fasthash.report.sweep_page import pictures, write_sweep, write_sweep_pictures
 from fasthash.report.sweep_plots import in_order
-
-if TYPE_CHECKING:
-    from fasthash.compare.sweep import Setting, Swept
 
 RULE = "Bold: the best mean of both directions; whether it is ahead by more than the spread is said above."
 SPLIT = "queries drawn from the training rows, those of the data set take no part; otherwise "

@@ -9,7 +9,8 @@ from compare_cases import DJSRH, TOWERS
 
 from fasthash import metrics
 from fasthash.compare import curves, run_compare
-from fasthash.compare.standings import Standing, standings
+from fasthash.compare.standings import standings
+from fasthash.compare.summary import Standing
 
 ROWS = [{"method": TOWERS, "name": "towers"}, {"method": DJSRH, "name": "djsrh"}, "cca", "ridge", "random"]
 

@@ -14,8 +14,9 @@ from fasthash.compare import Axis, run_sweep
 from fasthash.compare.cells import load_data
 from fasthash.compare.items import parse_item
 from fasthash.compare.summary import Series
-from fasthash.compare.sweep import Swept, settings_of
+from fasthash.compare.sweep import settings_of
 from fasthash.compare.sweep_output import page_of
+from fasthash.compare.swept import Swept
 from fasthash.training import train
 
 BETA, ETA = Axis("beta", ("0", "0.5", "0.9")), Axis("eta", ("0.2", "0.4"))
