@@ -44,11 +44,7 @@ def render_comparison(page: Comparison) -> str:
 
 def write_comparison(page: Comparison, path: str | os.PathLike[str]) -> Path:
     """Render the page and write it, whole or not at all; its folder is made when missing."""
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"write_comparison: path must be a file, got the folder {str(target)!r}")
-    write_whole(target, render_comparison(page).encode("utf-8"))
-    return target
+    return write_whole(path, render_comparison(page).encode("utf-8"), "write_comparison")
 
 
 def write_pictures(page: Comparison, folder: str | os.PathLike[str]) -> list[Path]:

@@ -27,12 +27,7 @@ def write_page(page: Page, path: str | os.PathLike[str]) -> Path:
         OSError: the folder or the file cannot be written.
         RuntimeError: matplotlib, jinja2 or pillow is missing; names the extra to install.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"write_page: path must be a file, got the folder {str(target)!r}")
-    text = render_page(page)
-    write_whole(target, text.encode("utf-8"))
-    return target
+    return write_whole(path, render_page(page).encode("utf-8"), "write_page")
 
 
 def render_page(page: Page) -> str:
@@ -85,11 +80,14 @@ def _template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], data: bytes, op: str) -> Path:
+    """Write a page, whole or not at all, for the public function ``op``; its folder is made when missing."""
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"{op}: path must be a file, got the folder {str(target)!r}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise OSError(
-            f"write_page: {str(path.parent)!r} must be a folder, but a file of that name is in the way"
-        ) from None
-    replace_file(path, lambda beside: beside.write_bytes(data))
+        raise OSError(f"{op}: {str(target.parent)!r} must be a folder, but a file of that name is in the way") from None
+    replace_file(target, lambda beside: beside.write_bytes(data))
+    return target

@@ -42,11 +42,7 @@ def render_sweep(page: SweepPage) -> str:
 
 def write_sweep(page: SweepPage, path: str | os.PathLike[str]) -> Path:
     """Render the page and write it, whole or not at all; its folder is made when missing."""
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"write_sweep: path must be a file, got the folder {str(target)!r}")
-    write_whole(target, render_sweep(page).encode("utf-8"))
-    return target
+    return write_whole(path, render_sweep(page).encode("utf-8"), "write_sweep")
 
 
 def write_sweep_pictures(page: SweepPage, folder: str | os.PathLike[str]) -> list[Path]:

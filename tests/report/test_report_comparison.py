@@ -106,7 +106,7 @@ def test_written_files(page, tmp_path):
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert pixels.shape[1] == 2 * 860
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
-    with pytest.raises(ValueError, match="path must be a file, got the folder"):
+    with pytest.raises(ValueError, match="write_comparison: path must be a file, got the folder"):
         report.write_comparison(page, tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_written_files(page, tmp_path):
     written = write_sweep_pictures(page, tmp_path)
     assert [one.name for one in written] == ["sweep_beta.png", "sweep_beta_eta_i2t.png", "sweep_beta_eta_t2i.png"]
     assert [one.stem for one in written] == list(pictures(page))
-    with pytest.raises(ValueError, match="path must be a file, got the folder"):
+    with pytest.raises(ValueError, match="write_sweep: path must be a file, got the folder"):
         write_sweep(page, tmp_path)
 
 
