@@ -36,6 +36,10 @@ _KINDS: dict[str, Any] = {  # built-in kinds by address, so that none is importe
     "word_vectors": "fasthash.features.text:WordVectors",
     "joined": "fasthash.features.joined:Joined",
     "efficientnet_lite0": "fasthash.features.image:EfficientNetLite0",
+    "picture_backbone": "fasthash.embedding.backbone:PictureEncoder",  # these are of a room above, loaded by name alone
+    "text_backbone": "fasthash.embedding.backbone:TextEncoder",
+    "sentence": "fasthash.embedding.sentence:SentenceEncoder",
+    "timm": "fasthash.embedding.timm_image:TimmEncoder",
 }
 
 
@@ -56,6 +60,17 @@ def register(extractor: type) -> type:
         raise ValueError(f"register: kind {kind!r} is taken by {taken if isinstance(taken, str) else taken.__name__}")
     _KINDS[kind] = extractor
     return extractor
+
+
+def is_registered(extractor: Extractor) -> bool:
+    """Whether `from_config` can build this extractor again from its description."""
+    kind, known = type(extractor), _KINDS.get(getattr(extractor, "kind", ""))
+    return known is kind or known == f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_known(kind: Any) -> bool:
+    """Whether `from_config` knows extractors of this kind."""
+    return kind in _KINDS
 
 
 def from_config(config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]] | None = None) -> Extractor:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from functools import lru_cache, partial
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from fasthash.features._packages import package_file, require
 from fasthash.features._progress import Progress, progress_bar
+from fasthash.features._threads import batch_workers, in_order
 from fasthash.features.base import check_items
 from fasthash.features.pictures import open_picture
 from fasthash.features.text import file_sha256
@@ -111,9 +110,9 @@ class EfficientNetLite0:
 
         with (
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-            _workers(torch, target) as (pool, count),
+            batch_workers(torch, target) as (pool, count),
         ):
-            yield from _in_order(pool, forward, range(0, len(rows), batch), 2 * count)
+            yield from in_order(pool, forward, range(0, len(rows), batch), 2 * count)
 
     def _forward(self, torch: Any, network: Any, target: str, named: list[tuple[Any, str]]) -> NDArray[np.float32]:
         pixels = np.stack([self.pixels(item, name) for item, name in named]).astype(np.float32)
@@ -148,39 +147,6 @@ class EfficientNetLite0:
         if "size" not in config:
             raise ValueError(f"{_WHAT}.from_config: config must have 'size', got {', '.join(sorted(config))}")
         return cls(config["size"], fit=config.get("fit", "squeeze"), sha256=config.get("sha256"))
-
-
-@contextmanager
-def _workers(torch: Any, target: str) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Threads that decode and run whole batches, as many as torch would use, each with one thread inside.
-
-    The feature maps are small: sharing every layer between threads costs more in barriers than it brings, and on a busy
-    machine each barrier waits for the slowest.
-    """
-    before = torch.get_num_threads()
-    count = before if target == "cpu" else 4
-    one = partial(torch.set_num_threads, 1) if target == "cpu" else None
-    try:
-        with ThreadPoolExecutor(count, thread_name_prefix="fasthash-image", initializer=one) as pool:
-            try:
-                yield pool, count
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-    finally:
-        torch.set_num_threads(before)  # a worker's call is the default of threads to come
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[int], NDArray[np.float32]], starts: Iterable[int], window: int
-) -> Iterator[NDArray[np.float32]]:
-    """Results in the order of starts; at most `window` of them wait, so memory stays bounded."""
-    pending: deque[Future[NDArray[np.float32]]] = deque()
-    for start in starts:
-        pending.append(pool.submit(function, start))
-        if len(pending) >= window:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 @lru_cache(maxsize=2)

@@ -1,10 +1,11 @@
-"""Pictures as they lie on disk, in a zip file or in memory, brought to one form: RGB, upright, over white."""
+"""Pictures as they lie on disk, in a zip or tar file or in memory, brought to one form: RGB, upright, over white."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+import threading
 import warnings
 import zipfile
 import zlib
@@ -18,11 +19,15 @@ from typing import Any
 import numpy as np
 
 from fasthash.features._packages import require
+from fasthash.features._tar import locate, read_member
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Where a picture lies: a file, or a member of a zip file; read when it is asked for."""
+    """Where a picture lies: a file, or a member of a zip file or of an uncompressed .tar; read when it is asked for.
+
+    A member of a .tar is NAME@OFFSET, the byte its contents begin at; NAME alone is looked for among the headers.
+    """
 
     path: Path
     member: str | None = None
@@ -32,16 +37,18 @@ class Picture:
 
         Raises:
             FileNotFoundError: no such file or member.
-            ValueError: the zip file is damaged.
+            ValueError: the zip or tar file is damaged.
         """
         if self.member is None:
             return Path(self.path).read_bytes()
+        if self._in_tar:
+            return read_member(Path(self.path), self.member)
         with self._errors():
             return _archive(self.path, os.getpid()).read(self.member)
 
     def checksum(self) -> str:
-        """A checksum of the encoded bytes: SHA-256 of a file; CRC and length of a zip member, as its archive says."""
-        if self.member is None:
+        """A checksum of the encoded bytes: SHA-256; of a zip member CRC and length, as its archive says."""
+        if self.member is None or self._in_tar:
             return hashlib.sha256(self.read()).hexdigest()
         with self._errors():
             info = _archive(self.path, os.getpid()).getinfo(self.member)
@@ -50,6 +57,25 @@ class Picture:
     def open(self) -> Any:
         """The picture as a PIL image in RGB, upright, transparency over white."""
         return open_picture(self)
+
+    def exists(self) -> bool:
+        """Whether the file, or the archive with this member, is there; nothing is decoded."""
+        if self.member is None:
+            return os.path.isfile(self.path)
+        try:
+            if self._in_tar:
+                locate(Path(self.path), self.member)
+            else:
+                _archive(self.path, os.getpid()).getinfo(self.member)
+        except (FileNotFoundError, KeyError):
+            return False
+        except (ValueError, zipfile.BadZipFile):
+            return True  # there, and damaged: `read` says how
+        return True
+
+    @property
+    def _in_tar(self) -> bool:
+        return os.fspath(self.path).lower().endswith(".tar")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -61,7 +87,10 @@ class Picture:
             raise ValueError(f"{self}: damaged zip file: {error}") from None
 
     def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+        if self.member is None:
+            return str(self.path)
+        name, at, digits = self.member.rpartition("@")
+        return f"{self.path}:{name if at and digits.isdecimal() and self._in_tar else self.member}"
 
 
 def open_picture(item: Any, name: str = "picture") -> Any:
@@ -81,19 +110,24 @@ def open_picture(item: Any, name: str = "picture") -> Any:
     if isinstance(item, (str, os.PathLike)):
         item = Picture(Path(item))
     if isinstance(item, Picture):
-        name = str(item)
-        encoded = item.read()
+        return decode_picture(item.read(), str(item))
+    return _upright_rgb(item if isinstance(item, image_module.Image) else _from_array(item, name, image_module), name)
+
+
+def decode_picture(encoded: bytes, name: str) -> Any:
+    """The encoded bytes of a picture as a PIL image in RGB; for many threads at once. Errors as in `open_picture`."""
+    image_module = require("PIL.Image", "pillow", "report", "reading pictures")
+    with _QUIET:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                image = image_module.open(io.BytesIO(encoded))
-                image.load()
+            image = image_module.open(io.BytesIO(encoded))
+            image.load()
         except Exception as error:  # decoders raise many kinds for damaged files
             raise ValueError(f"{name}: not a readable picture ({type(error).__name__})") from None
-    elif isinstance(item, image_module.Image):
-        image = item
-    else:
-        image = _from_array(item, name, image_module)
+    return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Any, name: str) -> Any:
+    image_module = require("PIL.Image", "pillow", "report", "reading pictures")
     if image.mode.startswith("I") or image.mode == "F":
         raise ValueError(f"{name}: must have 8 bits a channel, got mode {image.mode}")
     image = require("PIL.ImageOps", "pillow", "report", "reading pictures").exif_transpose(image)
@@ -121,6 +155,39 @@ def _from_array(item: Any, name: str, image_module: Any) -> Any:
             f"{name}: an array must be uint8 [h, w], [h, w, 3] or [h, w, 4], got {array.dtype} {array.shape}"
         )
     return image_module.fromarray(np.ascontiguousarray(array))
+
+
+class _Quiet:
+    """Decoders' warnings off while any thread is inside; `warnings.catch_warnings` of its own in each thread would
+    leave the filters as another thread had changed them."""
+
+    def __init__(self) -> None:
+        self._filters: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Nobody is inside."""
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(*error)
+
+
+_QUIET = _Quiet()
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
+    os.register_at_fork(after_in_child=_QUIET.forget)
 
 
 @lru_cache(maxsize=8)

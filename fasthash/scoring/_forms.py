@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fasthash._labels import check_labels
 from fasthash.codes import MAX_BITS, check_bits, check_packed
-from fasthash.scoring._arrays import OP
 
+OP = "evaluate"
 FORMS = {
     "packed": "packed, eight bits to the byte",
     "bits": "0 and 1, a bit a value",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fasthash.codes import CodeStats
+from fasthash.features.array_files import FileArray
 from fasthash.metrics import GradedScores, Interval, Separation, Summary
-from fasthash.scoring._arrays import FileArray
 
 
 @dataclass(frozen=True)

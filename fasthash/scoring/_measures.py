@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fasthash import metrics
 from fasthash.metrics import Measure
-from fasthash.scoring._arrays import OP
+from fasthash.scoring._forms import OP
 
 TIES = ("expected", "stable")  # unless told otherwise
 

@@ -14,10 +14,10 @@ from fasthash import metrics
 from fasthash.codes import CodeStats, describe, opposed_bits
 from fasthash.data import PairedDataset
 from fasthash.evaluation import DATABASES, PROTOCOLS, encode, relevance_labels
+from fasthash.features.array_files import FileArray, read
 from fasthash.metrics import Measure, Scores
 from fasthash.models import HashModel
-from fasthash.scoring._arrays import OP, FileArray, read
-from fasthash.scoring._forms import Codes, to_codes, to_labels
+from fasthash.scoring._forms import OP, Codes, to_codes, to_labels
 from fasthash.scoring._found import CodeScores, Direction
 from fasthash.scoring._sources import CODES, LABELS, PAIRS, ROLES, directions
 
@@ -95,7 +95,7 @@ def score_files(
     if data is not None and label_form is not None:
         raise ValueError(f"{OP}: label form is of labels out of files, got the data set {data.name}")
     pairs = directions(sources, None if data is None else data.name)
-    files = {role: read(where, role) for role, where in sources.items()}
+    files = {role: read(where, f"{OP}: {role}") for role, where in sources.items()}
     coded, length = to_codes({role: files[role].values for role in sources if role in CODES}, bits, form)
     _check_rows(coded, pairs, data)
     packed = {name: _pair(coded, roles, data) for name, roles in pairs.items()}

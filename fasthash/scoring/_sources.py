@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from fasthash.scoring._arrays import OP, names
+from fasthash.features.array_files import names
+from fasthash.scoring._forms import OP
 
 CODES = {
     "query": "codes of the queries",
@@ -44,7 +45,7 @@ def of_archive(path: str | os.PathLike[str]) -> dict[str, str]:
         ValueError: no array has a known name, or two stand for the same.
         FileNotFoundError, ValueError: as in reading.
     """
-    held = names(path, "codes")
+    held = names(path, f"{OP}: codes")
     if not held:
         return {"query": os.fspath(path)}
     found: dict[str, str] = {}

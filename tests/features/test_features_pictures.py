@@ -1,6 +1,8 @@
 """Pictures of every kind end up as the same RGB pixels."""
 
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -77,6 +79,14 @@ def test_refuses(png, tmp_path):
         with pytest.raises(error, match=line) as caught:
             open_picture(item)
         assert "\n" not in str(caught.value)
+
+
+def test_threads_leave_the_warning_filters_as_they_were(png):
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for picture in pool.map(open_picture, [png] * 200):
+            np.testing.assert_array_equal(np.asarray(picture), PIXELS)
+    assert warnings.filters == before
 
 
 def test_fingerprint_follows_names_order_and_contents(png, tmp_path):
