@@ -12,16 +12,20 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-def fabric_of(device: str, precision: str) -> Fabric:
-    """This process's device, in the group that torchrun made, if any; the weights stay float32 at any precision."""
+def fabric_of(device: str, precision: str, op: str = "train") -> Fabric:
+    """This process's device, in the group that torchrun made, if any; the weights stay float32 at any precision.
+
+    Args:
+        op: the first word of errors.
+    """
     if device not in DEVICES:
-        raise ValueError(f"train: device must be one of {', '.join(DEVICES)}, got {device!r}")
+        raise ValueError(f"{op}: device must be one of {', '.join(DEVICES)}, got {device!r}")
     if precision not in PRECISIONS:
-        raise ValueError(f"train: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ValueError(f"{op}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("train: device cuda was asked for, but torch.cuda.is_available() is False")
+        raise ValueError(f"{op}: device cuda was asked for, but torch.cuda.is_available() is False")
     if precision == "16-mixed" and not (device in ("auto", "cuda") and torch.cuda.is_available()):
-        raise ValueError(f"train: precision 16-mixed needs a CUDA device, got device {device}; take bf16-mixed")
+        raise ValueError(f"{op}: precision 16-mixed needs a CUDA device, got device {device}; take bf16-mixed")
     settings: dict[str, Any] = {"accelerator": device, "precision": precision}
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(devices=1, **settings)

@@ -1,9 +1,12 @@
-"""Progress of a training run in the terminal: epochs, loss, mAP; silent where rich is missing."""
+"""Progress in the terminal, of training (epochs, loss, mAP), cells and rows; silent where rich is missing."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any
+
+from fasthash.features._progress import Progress
 
 
 class TrainingProgress:
@@ -105,3 +108,50 @@ class CellProgress:
         """Keep the clock going between cells."""
         if self._bar is not None:
             self._bar.refresh()
+
+
+class RowProgress:
+    """A bar over rows, with rows per second and the time left; or a callback (done, total).
+
+    Args:
+        first: rows that were there before; the speed leaves them out.
+    """
+
+    def __init__(self, title: str, rows: int, first: int, show: Progress) -> None:
+        self._rows, self._first, self._report = rows, first, show if callable(show) else None
+        self._bar: Any = None
+        if not show or callable(show):
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+        except ImportError:
+            return
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+            self._bar = Bar(*columns, TextColumn("{task.fields[speed]}"), console=console, transient=True)
+            self._task = self._bar.add_task(title, total=rows, completed=first, speed="")
+
+    def __enter__(self) -> RowProgress:
+        self._began = time.monotonic()
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def done(self, rows: int) -> None:
+        """So many are there now."""
+        if self._report is not None:
+            self._report(rows, self._rows)
+        if self._bar is not None:
+            said = ""
+            if rows > self._first:
+                speed = (rows - self._first) / max(time.monotonic() - self._began, 1e-9)
+                left = int((self._rows - rows) / speed)
+                said = f"{speed:,.0f}/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+            self._bar.update(self._task, completed=rows, speed=said)

@@ -66,13 +66,13 @@ class Stepper:
                 optimizer.settle()
 
     def step(self, phase: Phase, index: Tensor) -> Terms:
-        """One step on the rows ``index`` int64 [m] of all processes; the loss's weighted terms, without gradient."""
+        """One step on rows int64 [m], on the CPU, of all processes; the loss's weighted terms, without gradient."""
         if phase.before is not None:
             self.step(phase.before, index)
         for name in phase.optimizers:
             self.optimizers[name].zero_grad(set_to_none=True)
-        index = index.to(self.fabric.device)
         local = self._local(index)
+        index = index.to(self.fabric.device)
         terms = self._whole(phase, index, local) if self.parts == 1 else self._in_parts(phase, index, local)
         self._average_gradients(phase.optimizers)
         for name in phase.optimizers:
@@ -99,7 +99,7 @@ class Stepper:
         self.data.announce(self._local(index), phase.reads)
 
     def _local(self, index: Tensor) -> Tensor:
-        """This process's share of a batch's rows."""
+        """This process's share of a batch's rows, on the CPU like them."""
         return index.tensor_split(self.fabric.world_size)[self.fabric.global_rank]
 
     def _whole(self, phase: Phase, index: Tensor, local: Tensor) -> Terms:
@@ -131,7 +131,8 @@ class Stepper:
         return terms
 
     def _encode(self, index: Tensor, phase: Phase) -> Outputs:
-        batch = self.data.batch(index, phase.reads)
+        """What the networks make of rows int64 [m], on the CPU."""
+        batch = self.data.batch(index.to(self.fabric.device), phase.reads, index)
         with self.fabric.autocast():
             outputs = self.encode(batch, phase.name)
         half = (torch.float16, torch.bfloat16)

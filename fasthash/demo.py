@@ -147,7 +147,9 @@ def _hit(found: Found, dataset: PairedDataset, relevant: bool) -> report.Hit:
 
 def _png(dataset: PairedDataset, row: int) -> bytes:
     assert dataset.pictures is not None
-    return dataset.pictures[row].read()
+    picture = dataset.pictures[row]
+    assert picture is not None
+    return picture.read()
 
 
 def _page(

@@ -124,8 +124,8 @@ def data_of(model: HashModel) -> PairedDataset:
     Raises:
         ValueError: it has no known name, or what is here now differs from what the model was trained on.
     """
-    name = model.info.get("data")
-    if name not in names():
+    name = str(model.info.get("data"))
+    if name not in names() and "folder" not in model.info.get("data_options", {}):
         raise ValueError(f"the model was trained on {name!r}, which is no known data set: name one (--data)")
     data = load(name, **model.info.get("data_options", {}))
     trained, here = model.info.get("data_checksum"), data.checksum()
@@ -142,5 +142,5 @@ def _items(data: PairedDataset) -> list[Item]:
     if data.labels is not None:
         labels = [", ".join(data.class_names[c] for c in np.flatnonzero(row)) for row in data.labels]
     texts = data.texts or ("",) * len(data)
-    pictures = [""] * len(data) if data.pictures is None else [str(picture) for picture in data.pictures]
+    pictures = ["" if picture is None else str(picture) for picture in data.pictures or [None] * len(data)]
     return [Item(*columns) for columns in zip(data.ids, texts, labels, pictures, strict=True)]

@@ -22,6 +22,7 @@ from fasthash._interrupt import StopSignal
 from fasthash._machine import now, provenance
 from fasthash._passes import Pass, batches, generator_of, losses
 from fasthash._progress import TrainingProgress
+from fasthash._raw_inputs import check_inputs
 from fasthash._run_folder import RunFolder
 from fasthash._stepper import Stepper
 from fasthash._train_data import train_data
@@ -103,6 +104,7 @@ def train(
         raise TypeError(f"train: data must be a PairedDataset or the name of one, got {type(data).__name__}")
     data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method, rows="train")
     resolved = methods.resolve_options(kind, data.base_name, options)
+    check_inputs(method, data, resolved)
     bits = check_bits(bits, "train")
     seed = _whole("seed", seed, 0, 2**32 - 1)
     every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)

@@ -15,6 +15,7 @@ import torch
 from fasthash import evaluation, methods
 from fasthash._fabric import DEVICES, device_name
 from fasthash._machine import now, provenance
+from fasthash._raw_inputs import check_inputs
 from fasthash.compare import curves
 from fasthash.compare._files import write_json
 from fasthash.compare._memory import PeakMemory
@@ -121,7 +122,9 @@ def cells_of(
         kind = methods.get(name)
         given = method_options(row.item)
         data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=name, rows="train")
-        options = methods.resolve_options(kind, data.base_name, given).model_dump(mode="json")
+        resolved = methods.resolve_options(kind, data.base_name, given)
+        check_inputs(name, data, resolved)
+        options = resolved.model_dump(mode="json")
     return [Cell(item.text, checksum, name, options, b, seed, device) for b in bits for seed in seeds]
 
 

@@ -27,7 +27,7 @@ class DataFacts:
     queries: int
     database: int
     train: int
-    widths: tuple[int, int]  # of image and text features
+    widths: tuple[int | None, int | None]  # of image and text features; None: raw items only
     split_checksum: str
     classes: str  # "30 classes", or the label tree
     base_classes: int
@@ -45,7 +45,7 @@ class DataFacts:
         tree = data.tree is not None and len(data.tree) > 1
         classes = str(data.tree) if tree else f"{len(data.class_names)} classes"
         split = data.split
-        widths = (data.image.shape[1], data.text.shape[1])
+        widths = (data.width("image"), data.width("text"))
         sizes = (len(split.query), len(split.database), len(split.train))
         checksums = data.checksum(), data.split_checksum()
         features = _made_by(data.image_extractor), _made_by(data.text_extractor)

@@ -138,9 +138,11 @@ def _data_part(compared: Compared, facts: DataFacts) -> DataPart:
 
 def facts_text(facts: DataFacts) -> str:
     """A sentence about a data set."""
+    wide = zip(("image", "text"), facts.widths, strict=True)
+    features = ", ".join(f"no {side} features" if n is None else f"{side} features {n} wide" for side, n in wide)
     return (
         f"{facts.queries:,} queries, {facts.database:,} items in the database, {facts.train:,} training pairs; "
-        f"{facts.classes}; image features {facts.widths[0]}, text features {facts.widths[1]} wide."
+        f"{facts.classes}; {features}."
     )
 
 

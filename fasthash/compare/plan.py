@@ -15,6 +15,7 @@ from fasthash.codes import MAX_BITS
 from fasthash.compare.items import VALIDATION, Item, parse_item
 from fasthash.compare.peers import PEERS
 from fasthash.data import names as data_names
+from fasthash.data import prepared_folder
 from fasthash.evaluation import DIRECTIONS
 
 MEASURES = {
@@ -195,8 +196,8 @@ def _check_names(plan: Plan, source: str) -> None:
         raise ValueError(f"{source}: data: each data set may be named once, got {', '.join(plan.data)}")
     known = data_names()
     for item in items.values():
-        if item.name not in known:
-            raise ValueError(f"{source}: data must be of {', '.join(known)}, got {item.name!r}")
+        if item.name not in known and prepared_folder(item.name) is None:
+            raise ValueError(f"{source}: data must be of {', '.join(known)}, or a prepared folder, got {item.name!r}")
     labels = [row.label for row in plan.rows]
     for row in plan.rows:
         if row.item.name not in {*methods.names(), *PEERS}:

@@ -42,7 +42,7 @@ def write_beside(shown: Beside, folder: Path) -> Path:
 def _setting(compared: Compared, facts: DataFacts, measure: str) -> Setting:
     metric, k = _MEASURED[measure]
     image, text = (
-        f"{width} {kind} features{_networks(compared, facts.label, side)}"
+        f"{'raw items' if width is None else f'{width} {kind} features'}{_networks(compared, facts.label, side)}"
         for side, width, kind in zip(("image", "text"), facts.widths, facts.features, strict=True)
     )
     return Setting(

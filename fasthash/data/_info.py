@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from fasthash.data.dataset import PairedDataset
 
-_QUERIES = 256  # queries compared with the database at a time
+_QUERIES, _ROWS = 256, 8192  # queries and items compared at a time; rows of features looked at together
 
 
 def info(data: PairedDataset) -> dict[str, Any]:
@@ -21,9 +21,9 @@ def info(data: PairedDataset) -> dict[str, Any]:
         "queries": len(data.split.query),
         "database": len(data.split.database),
         "train": len(data.split.train),
-        "image_width": data.image.shape[1],
-        "text_width": data.text.shape[1],
-        "zero_text_rows": int((~data.text.any(axis=1)).sum()),
+        "image_width": data.width("image"),
+        "text_width": data.width("text"),
+        "zero_text_rows": None if data.text is None else _zero_rows(data.text),
         "image_features": _kind(data.image_extractor),
         "text_features": _kind(data.text_extractor),
         "pictures": data.pictures is not None,
@@ -55,11 +55,17 @@ def _label_info(data: PairedDataset, labels: NDArray[np.uint8]) -> dict[str, Any
 
 def relevant_share(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> float:
     """Share of the query-database pairs with a label in common."""
-    wide = database.astype(np.float32)
     hits = 0
-    for start in range(0, len(query), _QUERIES):
-        hits += int(np.count_nonzero(query[start : start + _QUERIES].astype(np.float32) @ wide.T))
+    for first in range(0, len(database), _ROWS):
+        wide = database[first : first + _ROWS].astype(np.float32).T
+        for start in range(0, len(query), _QUERIES):
+            hits += int(np.count_nonzero(query[start : start + _QUERIES].astype(np.float32) @ wide))
     return hits / (len(query) * len(database))
+
+
+def _zero_rows(features: NDArray[np.float32]) -> int:
+    parts = (features[start : start + _ROWS] for start in range(0, len(features), _ROWS))
+    return sum(int((~part.any(axis=1)).sum()) for part in parts)
 
 
 def _kind(extractor: Any) -> str | None:

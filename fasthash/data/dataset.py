@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash.data import _checks
+from fasthash.data import _checks, _checksums
+from fasthash.data._checks import Verified
 from fasthash.data.splits import Split, draw, rarest_label
-from fasthash.data.tree import LabelTree, one_hot
+from fasthash.data.tree import LabelTree
 from fasthash.features import Extractor, Picture
 
 
@@ -21,22 +22,25 @@ from fasthash.features import Extractor, Picture
 class PairedDataset:
     """n pairs. Row i of every field belongs to pair i; ids never change, whatever subset is taken.
 
+    Features may be a read-only ``np.memmap``, and ids, pictures and texts any sequence that makes its items when they
+    are asked for: a large set then stays in its files. Nothing in a field is to be changed afterwards.
+
     Raises:
         ValueError: a field does not fit the others; one line with the data set, the field, what was expected and came.
     """
 
     name: str
-    image: NDArray[np.float32]  # [n, p_image]
-    text: NDArray[np.float32]  # [n, p_text]
+    image: NDArray[np.float32] | None  # [n, p_image]; None: raw pictures only
+    text: NDArray[np.float32] | None  # [n, p_text]; None: raw texts only
     split: Split
-    ids: tuple[str, ...]  # [n], distinct
+    ids: Sequence[str]  # [n], distinct
     labels: NDArray[np.uint8] | None = None  # [n, c] multi-hot; of the finest layer where there is a tree
     class_names: tuple[str, ...] = ()  # [c]
     tree: LabelTree | None = None
     image_local: NDArray[np.float32] | None = None  # [n, r, p], features of picture regions; zeros where there is none
     text_local: NDArray[np.float32] | None = None  # [n, t, p], features of words; zeros behind the last one
-    pictures: tuple[Picture, ...] | None = None  # [n], where the raw pictures lie
-    texts: tuple[str, ...] | None = None  # [n], the raw texts
+    pictures: Sequence[Picture | None] | None = None  # [n], where the raw pictures lie; None where a pair has none
+    texts: Sequence[str] | None = None  # [n], the raw texts
     image_extractor: Extractor | None = None  # None: the features came ready-made, new pictures cannot be encoded
     text_extractor: Extractor | None = None
     notes: tuple[str, ...] = ()  # what a reader of a result should know
@@ -44,25 +48,40 @@ class PairedDataset:
     licence: str = ""
     derived_from: str | None = None  # the named set that this one is a split of
     options: Mapping[str, Any] = field(default_factory=dict)  # what `load` was given beside the name
+    verified: Verified = field(default_factory=Verified)  # what is not checked again, see `checked`
 
     def __post_init__(self) -> None:
-        _checks.check_features(self.name, "image", self.image, None)
-        n = len(self.image)
-        _checks.check_features(self.name, "text", self.text, n)
+        like = _checks.check_sides(self)
+        known = {side: self.verified.knows(side, getattr(self, side)) for side in ("image", "text", "ids")}
+        for side in ("image", "text"):
+            features, rows = getattr(self, side), None if side == like else len(self)
+            if features is not None:
+                _checks.check_features(self.name, side, features, rows, like=like, finite=not known[side])
+        _checks.check_widths(self)
+        n = len(self)
         _checks.check_local(self.name, "image_local", self.image_local, n)
         _checks.check_local(self.name, "text_local", self.text_local, n)
-        _checks.check_labels(self.name, self.labels, self.class_names, n)
+        _checks.check_labels(self.name, self.labels, self.class_names, n, like=like)
         _checks.check_tree(self.name, self.tree, self.labels, self.class_names)
-        _checks.check_names(self.name, "ids", self.ids, n, unique=True)
-        _checks.check_names(self.name, "pictures", self.pictures, n)
-        _checks.check_names(self.name, "texts", self.texts, n)
+        _checks.check_names(self.name, "ids", self.ids, n, like=like, unique=not known["ids"])
+        _checks.check_names(self.name, "pictures", self.pictures, n, like=like)
+        _checks.check_names(self.name, "texts", self.texts, n, like=like)
         _checks.check_split(self.name, self.split, n)
-        for side, extractor in (("image", self.image_extractor), ("text", self.text_extractor)):
-            width = getattr(self, side).shape[1]
-            if extractor is not None and extractor.width != width:
-                raise ValueError(
-                    f"{self.name}: {side}_extractor must be {width} wide like {side}, got {extractor.width}"
-                )
+
+    @classmethod
+    def checked(cls, *, digests: Mapping[str, str] | None = None, **fields: Any) -> PairedDataset:
+        """A data set out of files that were checked when they were written: it is not read through again.
+
+        That image and text are finite and the ids distinct is taken as known. It is known of these very objects: what
+        `dataclasses.replace` puts in their place is looked at like any other.
+
+        Args:
+            digests: by "image" and "text", the SHA-256 of what holds the features, in hexadecimal digits. `checksum`
+                then goes by them and reads no features, and so differs from that of the same arrays without them.
+            fields: of PairedDataset.
+        """
+        of = {side: fields.get(side) for side in ("image", "text", "ids")}
+        return cls(**fields, verified=Verified(**of, digests=dict(digests or {})))
 
     @classmethod
     def from_arrays(
@@ -82,7 +101,7 @@ class PairedDataset:
         """A data set from arrays of your own; dtypes are converted where nothing is lost.
 
         Args:
-            image, text: real numbers [n, p_image], [n, p_text].
+            image, text: real numbers [n, p_image], [n, p_text]; None: raw only, with ``pictures`` or ``texts``.
             query: row numbers of the queries, or booleans [n].
             labels: multi-hot 0/1 [n, c], or class ids [n], or None.
             database: as `query`; default: all the rows that are not queries.
@@ -90,12 +109,19 @@ class PairedDataset:
             class_names, ids: default: numbers.
             fields: the other fields of PairedDataset.
         """
-        image, text = np.asarray(image, np.float32), np.asarray(text, np.float32)
-        n = len(image)
-        query = _rows(name, "query", query, n)
-        database = np.setdiff1d(np.arange(n), query) if database is None else _rows(name, "database", database, n)
-        train = database if train is None else _rows(name, "train", train, n)
-        hot = None if labels is None else _multi_hot(name, np.asarray(labels), class_names)
+        image, text = (_checks.as_features(x) for x in (image, text))
+        sized = [x for x in (image, text, ids, fields.get("pictures"), fields.get("texts")) if x is not None]
+        if not sized:
+            raise ValueError(f"{name}: image must be features, or pictures be given, got neither")
+        n = len(sized[0])
+        query = _checks.row_numbers(name, "query", query, n)
+        database = (
+            np.setdiff1d(np.arange(n), query)
+            if database is None
+            else _checks.row_numbers(name, "database", database, n)
+        )
+        train = database if train is None else _checks.row_numbers(name, "train", train, n)
+        hot = None if labels is None else _checks.multi_hot(name, np.asarray(labels), class_names)
         if class_names is None:
             class_names = () if hot is None else [str(i) for i in range(hot.shape[1])]
         return cls(
@@ -109,14 +135,36 @@ class PairedDataset:
         return self.derived_from or self.name
 
     def __len__(self) -> int:
-        return len(self.image)
+        return len(next(x for x in (self.image, self.text, self.ids) if x is not None))
 
     def __repr__(self) -> str:
         labels = "no labels" if self.labels is None else f"{len(self.class_names)} classes"
+        image, text = (self.width(side) or "raw" for side in ("image", "text"))
         return (
-            f"PairedDataset({self.name!r}: {len(self)} pairs, image {self.image.shape[1]}, text {self.text.shape[1]}, "
+            f"PairedDataset({self.name!r}: {len(self)} pairs, image {image}, text {text}, "
             f"{labels}, {len(self.split.query)} queries, {len(self.split.database)} in the database)"
         )
+
+    def width(self, side: str) -> int | None:
+        """Length of a feature vector of "image" or "text"; None where there are raw items only."""
+        features = self.image if side == "image" else self.text
+        return None if features is None else int(features.shape[1])
+
+    def features(self, side: str, *, op: str, instead: str = "") -> NDArray[np.float32]:
+        """The features of "image" or "text", [n, width].
+
+        Args:
+            op: who asks, the first word of the error.
+            instead: what else the user may do, the end of the error: " or ...".
+        Raises:
+            ValueError: "dcmh: needs image features, pairs has raw pictures only: make them with `fasthash embed`".
+        """
+        features = self.image if side == "image" else self.text
+        if features is None:
+            raw = "pictures" if side == "image" else "texts"
+            make = "make them with `fasthash embed`"
+            raise ValueError(f"{op}: needs {side} features, {self.name} has raw {raw} only: {make}{instead}")
+        return features
 
     def require(
         self, *, labels: bool = False, tree: bool = False, texts: bool = False, op: str, rows: str = "all"
@@ -154,38 +202,41 @@ class PairedDataset:
     @property
     def image_paths(self) -> tuple[Path, ...] | None:
         """Files of the raw pictures, when each is a file of its own; None otherwise (see `picture`)."""
-        if self.pictures is None or any(picture.member is not None for picture in self.pictures):
+        if self.pictures is None or any(picture is None or picture.member is not None for picture in self.pictures):
             return None
-        return tuple(picture.path for picture in self.pictures)
+        return tuple(picture.path for picture in self.pictures if picture is not None)
 
     def picture(self, i: int) -> Any:
         """The raw picture of pair i as a PIL image in RGB.
 
         Raises:
-            ValueError: this data set has features only.
+            ValueError: this data set has features only, or this pair no picture.
         """
         if self.pictures is None:
             raise ValueError(f"{self.name}: needs pictures, this data set has image features only")
-        return self.pictures[i].open()
+        picture = self.pictures[i]
+        if picture is None:
+            raise ValueError(f"{self.name}: row {i} (id {self.ids[i]}) has no picture")
+        return picture.open()
 
     def subset(self, rows: Any, *, name: str | None = None) -> PairedDataset:
-        """Some of the pairs, in the order given; the split is carried over.
+        """Some of the pairs, in the order given, in memory; the split is carried over.
 
         Args:
             rows: row numbers, or booleans [n]. Each of query, database and train must keep at least one.
         """
-        kept = _rows(self.name, "rows", rows, len(self))
+        kept = _checks.row_numbers(self.name, "rows", rows, len(self))
         new = np.full(len(self), -1, np.int64)
         new[kept] = np.arange(len(kept))
         parts = [new[part][new[part] >= 0] for part in (self.split.query, self.split.database, self.split.train)]
-        return replace(
-            self, name=name or self.name, image=self.image[kept], text=self.text[kept], split=Split(*parts),
-            labels=None if self.labels is None else self.labels[kept], tree=self.tree and self.tree.take(kept),
-            ids=tuple(self.ids[i] for i in kept), pictures=self.pictures and tuple(self.pictures[i] for i in kept),
-            texts=self.texts and tuple(self.texts[i] for i in kept),
-            image_local=None if self.image_local is None else self.image_local[kept],
-            text_local=None if self.text_local is None else self.text_local[kept],
-        )  # fmt: skip
+        changed: dict[str, Any] = {"name": name or self.name, "tree": self.tree and self.tree.take(kept)}
+        for field_name in ("image", "text", "labels", "image_local", "text_local"):
+            array = getattr(self, field_name)
+            changed[field_name] = None if array is None else array[kept]
+        for field_name in ("ids", "pictures", "texts"):
+            values = getattr(self, field_name)
+            changed[field_name] = None if values is None else tuple(values[i] for i in kept)
+        return replace(self, split=Split(*parts), **changed)
 
     def validation_split(self, fraction: float = 0.2, seed: int = 0) -> PairedDataset:
         """The same pairs with queries drawn from the training rows, to choose settings without a look at the queries.
@@ -209,27 +260,22 @@ class PairedDataset:
     def checksum(self) -> str:
         """16 hexadecimal digits of SHA-256 over features, labels, label tree and split: the same data, the same number.
 
-        Raw pictures and texts are not read for it.
+        Raw items are not read for it where there are features. Raw pictures alone count by the ids, raw texts alone
+        by what they say; features whose digest is known (see `checked`) by that. Made once.
         """
-        digest = hashlib.sha256()
-        split = (self.split.query, self.split.database, self.split.train)
-        for array in (self.image, self.text, self.labels, *split, self.image_local, self.text_local):
-            if array is not None:
-                digest.update(f"{array.dtype.str} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        for layer in () if self.tree is None else self.tree.layers:
-            digest.update(f"{layer.name} {layer.classes}".encode())
-            digest.update(np.ascontiguousarray(layer.ids).data)
-        return digest.hexdigest()[:16]
+        return self._checksum
 
     def split_checksum(self) -> str:
         """16 hexadecimal digits of SHA-256 over the ids of queries, database and training rows, part by part."""
-        digest = hashlib.sha256()
-        for part in (self.split.query, self.split.database, self.split.train):
-            digest.update(f"{len(part)}\0".encode())
-            for row in part:
-                digest.update(f"{self.ids[row]}\0".encode())
-        return digest.hexdigest()[:16]
+        return self._split_checksum
+
+    @cached_property
+    def _checksum(self) -> str:
+        return _checksums.of_data(self)
+
+    @cached_property
+    def _split_checksum(self) -> str:
+        return _checksums.of_split(self.split, self.ids)
 
     def provenance(self) -> dict[str, Any]:
         """What a result file says of the data that it was measured on; JSON-able."""
@@ -245,29 +291,3 @@ class PairedDataset:
         from fasthash.data._info import info  # late: only the command line and reports ask
 
         return info(self)
-
-
-def _rows(name: str, field: str, rows: Any, n: int) -> NDArray[np.int64]:
-    """Row numbers from row numbers or booleans; their range and repeats are checked here, since indexing follows."""
-    array = np.asarray(rows)
-    if array.dtype == np.bool_:
-        if array.shape != (n,):
-            raise ValueError(f"{name}: {field} as booleans must be [{n}], got shape {array.shape}")
-        return np.flatnonzero(array).astype(np.int64)
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ValueError(f"{name}: {field} must be row numbers or booleans [{n}], got {array.dtype} {array.shape}")
-    array = array.astype(np.int64)
-    if array.size and (array.min() < 0 or array.max() >= n or len(np.unique(array)) != len(array)):
-        raise ValueError(f"{name}: {field} must be distinct row numbers from 0 to {n - 1}, got others")
-    return array
-
-
-def _multi_hot(name: str, labels: NDArray[Any], class_names: Sequence[str] | None) -> NDArray[np.uint8]:
-    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer) and len(labels) and labels.min() >= 0:
-        ids = labels.astype(np.int64)
-        return one_hot(ids, max(len(class_names or ()), int(ids.max()) + 1))
-    if labels.ndim != 2 or not np.isin(labels, (0, 1)).all():
-        raise ValueError(
-            f"{name}: labels must be multi-hot 0/1 [n, c] or class ids [n] from 0, got {labels.dtype} {labels.shape}"
-        )
-    return labels.astype(np.uint8)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fasthash.ops._checks import check_matrix, check_same, check_tensor, describe
 
 _NAME = "CodeBank"
+_ROWS = 1 << 16  # summed together
 
 
 class CodeBank(nn.Module):
@@ -95,4 +96,6 @@ class CodeBank(nn.Module):
 
 def _column_sum(codes: Tensor) -> Tensor:
     """[bits], in float64 where the device has it."""
-    return codes.sum(dim=0, dtype=torch.float32 if codes.device.type == "mps" else torch.float64)
+    dtype = torch.float32 if codes.device.type == "mps" else torch.float64
+    sums = [part.sum(dim=0, dtype=dtype) for part in codes.split(_ROWS)]  # sum copies what it reads to the other dtype
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0)

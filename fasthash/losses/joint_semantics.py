@@ -46,11 +46,12 @@ class JointSemantics(nn.Module):
         *,
         teacher: JointTeacher | None = None,
         index: Tensor | None = None,
+        unit: bool = False,
     ) -> Tensor:
         """The loss [] of relaxed codes [m, d] of m pairs.
 
         Args:
-            f_image, f_text: [m, p_image], [m, p_text] their features.
+            f_image, f_text: [m, p_image], [m, p_text] their features; ``unit``: of length 1 already.
             teacher: in place of features, see `teacher`.
             index: int64 [m], which pairs of the teacher these are; None: all, in order.
         """
@@ -65,7 +66,9 @@ class JointSemantics(nn.Module):
             return teacher.loss(b_image, b_text, index, **weights)
         if f_image is None or f_text is None or index is not None:
             raise ValueError("JointSemantics: expected f_image and f_text, or a teacher, which index refers to")
-        return joint_semantics_loss(b_image, b_text, f_image, f_text, beta=self.beta, affine=self.affine, **weights)
+        return joint_semantics_loss(
+            b_image, b_text, f_image, f_text, beta=self.beta, affine=self.affine, unit=unit, **weights
+        )
 
     def extra_repr(self) -> str:
         names = ("beta", "eta", "mu", "lambda1", "lambda2", "affine")

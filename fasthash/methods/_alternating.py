@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fasthash import losses
 from fasthash.methods._base import SIDES, Method, Options, Phase, Positive, TrainData, Weight, Widths
-from fasthash.methods._networks import sgd_or_adamw, tower
+from fasthash.methods._networks import sgd_or_adamw, tower, write_unified
 
 
 class AlternatingOptions(Options):
@@ -81,7 +81,7 @@ class Alternating(Method):
         return [Phase(side, (side,), "random", reads=(side,)) for side in SIDES]
 
     def end_epoch(self, epoch: int) -> None:
-        self.unified.copy_(torch.where(self.image_bank.codes + self.text_bank.codes >= 0, 1.0, -1.0))
+        write_unified(self.unified, [self.image_bank.codes, self.text_bank.codes])
 
     def common_terms(
         self, h: Tensor, index: Tensor, phase: str, weight: float = 1.0

@@ -86,9 +86,19 @@ class TrainData:
             if hasattr(rows, what):
                 getattr(rows, what)(value)
 
-    def batch(self, index: Tensor, reads: tuple[str, ...] = SIDES) -> Batch:
-        """The rows of a batch, None for a side that is not read; ``index`` int64 [m] on the training device."""
-        sides = [getattr(self, side).take(index) if side in reads else None for side in SIDES]
+    def batch(self, index: Tensor, reads: tuple[str, ...] = SIDES, host: Tensor | None = None) -> Batch:
+        """The rows of a batch, None for a side that is not read.
+
+        Args:
+            index: int64 [m] on the training device.
+            host: the same on the CPU, for sides that are made there: so that they need not wait for the device.
+        """
+        given = {side: getattr(self, side) for side in SIDES}
+        here = index if host is None else host
+        sides = [
+            rows.take(here if hasattr(rows, "takes_host") else index) if side in reads else None
+            for side, rows in given.items()
+        ]
         local = [None if x is None else x.index_select(0, index) for x in (self.image_local, self.text_local)]
         return Batch(index, *sides, *local)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fasthash import losses, ops
 from fasthash.methods._base import Batch, Method, Options, Outputs, TrainData, Weight, Widths
-from fasthash.methods._networks import groups, tower
+from fasthash.methods._networks import groups, signs_of_sum, tower, write_unified
 from fasthash.models import Tower, TowerConfig
 from fasthash.models.discriminator import Discriminator
 from fasthash.models.heads import Heads
@@ -93,12 +93,11 @@ class LabelGuided(Method):
         self.is_first = epoch == 0
 
     def end_epoch(self, epoch: int) -> None:
-        self.unified.copy_(self._signs(slice(None)))
+        write_unified(self.unified, [self._bank(self.codes, side).codes for side in self.codes])
 
-    def _signs(self, rows: Tensor | slice) -> Tensor:
+    def _signs(self, rows: Tensor) -> Tensor:
         """sgn(H + F + G)."""
-        total = torch.stack([self._bank(self.codes, side).codes[rows] for side in self.codes]).sum(dim=0)
-        return torch.where(total >= 0, 1.0, -1.0)
+        return signs_of_sum([self._bank(self.codes, side).codes[rows] for side in self.codes])
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         """f, h and y of the networks that a phase trains; for the discriminators, the others' f without gradient."""

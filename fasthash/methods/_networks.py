@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from fasthash.methods._word_sgd import WordSGD
 from fasthash.models import Rows, SparseRows, Tower, TowerConfig, WordLinear
@@ -13,6 +14,7 @@ from fasthash.models import Rows, SparseRows, Tower, TowerConfig, WordLinear
 # Weights of a first layer from which on a step on the entries of sparse rows is faster than one on dense rows: the
 # entries cost about half a millisecond more to handle, whatever the size.
 WORTH_ENTRIES = 1 << 18
+ROWS = 1 << 16  # of code banks, handled together
 
 
 def tower(rows: Rows, hidden: tuple[int, ...], bits: int, **config: Any) -> Tower:
@@ -24,6 +26,17 @@ def tower(rows: Rows, hidden: tuple[int, ...], bits: int, **config: Any) -> Towe
     if isinstance(rows, SparseRows) and hidden and rows.width * hidden[0] >= WORTH_ENTRIES and made.take_entries():
         rows.give_entries()
     return made
+
+
+def signs_of_sum(codes: Sequence[Tensor]) -> Tensor:
+    """sgn of the sum of codes [m, bits], with sgn 0 = 1."""
+    return torch.where(torch.stack(tuple(codes)).sum(dim=0) >= 0, 1.0, -1.0)
+
+
+def write_unified(unified: Tensor, banks: Sequence[Tensor]) -> None:
+    """The signs of the sum of all banks, [n, bits], into ``unified``: a part of the rows at a time."""
+    for target, *parts in zip(unified.split(ROWS), *(bank.split(ROWS) for bank in banks), strict=True):
+        target.copy_(signs_of_sum(parts))
 
 
 def groups(*modules: torch.nn.Module, backbone_scale: float = 1.0) -> list[dict[str, Any]]:

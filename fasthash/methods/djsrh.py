@@ -31,6 +31,7 @@ from fasthash.methods._networks import sgd, tower
 from fasthash.methods._registry import register
 from fasthash.models.teacher import FixedFeatures
 from fasthash.ops import JointTeacher
+from fasthash.ops._unit_rows import unit_rows
 
 
 class DJSRHOptions(Options):
@@ -63,7 +64,11 @@ class DJSRHOptions(Options):
 
 @register
 class DJSRH(Method):
-    """Codes whose cosines, within and across modalities, rebuild mu * S, the fused affinity of the features."""
+    """Codes whose cosines, within and across modalities, rebuild mu * S, the fused affinity of the features.
+
+    Kept of n training pairs: up to 16,384 of them their affinity, beyond that a copy of their features at length 1, but
+    of features in a file nothing: those of a batch come with it.
+    """
 
     name = "djsrh"
     paper = "Su, Zhong, Zhang: Deep Joint-Semantics Reconstructing Hashing, ICCV 2019"
@@ -112,6 +117,10 @@ class DJSRH(Method):
         super().__init__(train, bits, options)
         o = options
         self.fixed = {"image": FixedFeatures(train.image), "text": FixedFeatures(train.text)}  # before a step is made
+        changes = any(f.changes for f in self.fixed.values())
+        in_file = changes or not JointTeacher.keeps_affinity(len(train))  # features there are left there
+        # sides whose teacher's features come with each batch; where there are none, a teacher of all rows is made once
+        self.with_batch = [side for side, f in self.fixed.items() if f.changes or (f.mapped and in_file)]
         config = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
         self.image = tower(train.image, o.image_hidden, bits, **config)
         self.text = tower(train.text, o.text_hidden, bits, **config)
@@ -143,14 +152,15 @@ class DJSRH(Method):
     def encode(self, batch: Batch, phase: str) -> Outputs:
         outputs = {"image": self.image(batch.image), "text": self.text(batch.text)}
         given = {"image": batch.image, "text": batch.text}
-        return outputs | {f"f_{side}": f.of(given[side]) for side, f in self.fixed.items() if f.changes}
+        return outputs | {f"f_{side}": self.fixed[side].of(given[side]) for side in self.with_batch}
 
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
         b_image, b_text = (torch.tanh(self.alpha * outputs[side]) for side in ("image", "text"))
-        if any(f.changes for f in self.fixed.values()):
+        if self.with_batch:
             pairs = ((outputs.get(f"f_{side}"), f) for side, f in self.fixed.items())
-            f_image, f_text = (f.all(index.device)[index] if seen is None else seen for seen, f in pairs)
-            value = self.joint(b_image, b_text, f_image, f_text)
+            given = (f.all(index.device)[index] if seen is None else seen for seen, f in pairs)
+            f_image, f_text = (unit_rows(f.detach())[0] for f in given)  # as a teacher of all rows makes them
+            value = self.joint(b_image, b_text, f_image, f_text, unit=True)
         else:
             if self.teacher is None:  # what follows from features that no step changes is made once
                 self.teacher = self.joint.teacher(*(f.all(index.device) for f in self.fixed.values()))

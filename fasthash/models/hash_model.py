@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fasthash import codes, features
 from fasthash._files import replace_file
 from fasthash._native import is_torch, like
 from fasthash.models import backbones
+from fasthash.models.mapped import FeatureView, of_array
 from fasthash.models.pictures import PictureRows, announced
 from fasthash.models.tokens import TokenRows
 from fasthash.models.tower import Tower, TowerConfig
@@ -69,6 +71,8 @@ class HashModel(nn.Module):
 
         Args:
             items: features [n, width] (NumPy or torch), or a list of pictures: paths, PIL images or uint8 [h, w, 3].
+                They are read part by part: a memory map, a `FeatureView` of some rows of one, or a sequence that makes
+                its items when they are asked for, takes no more memory than its codes.
         Returns:
             uint8 [n, ceil(bits / 8)]; torch when features came as torch, NumPy otherwise.
         Raises:
@@ -81,67 +85,88 @@ class HashModel(nn.Module):
         """Packed codes of texts: a list of strings, or features [n, width]. Returns and errors as `encode_image`."""
         return self._encode("text", self.text, self.text_extractor, items)
 
-    def _encode(self, side: str, tower: Tower, extractor: features.Extractor | None, items: Any) -> Any:
-        op = f"encode_{side}"
-        if isinstance(items, (str, os.PathLike)) or not hasattr(items, "__iter__"):
-            raise ValueError(f"{op}: expected a list of {side}s or a feature array, got one {type(items).__name__}")
-        ready = is_torch(items) or (isinstance(items, np.ndarray) and items.ndim == 2)
+    def relax_image(self, items: Any) -> Any:
+        """Codes of images before their sign, as queries for `search.rescore`; items and errors as `encode_image`.
+
+        Returns:
+            float32 [n, bits]; torch when features came as torch, NumPy otherwise.
+        """
+        return self._encode("image", self.image, self.image_extractor, items, relaxed=True)
+
+    def relax_text(self, items: Any) -> Any:
+        """Codes of texts before their sign; as `relax_image`."""
+        return self._encode("text", self.text, self.text_extractor, items, relaxed=True)
+
+    def _encode(
+        self, side: str, tower: Tower, extractor: features.Extractor | None, items: Any, *, relaxed: bool = False
+    ) -> Any:
+        op = f"{'relax' if relaxed else 'encode'}_{side}"
+        ready = is_torch(items) or isinstance(items, FeatureView) or (isinstance(items, np.ndarray) and items.ndim == 2)
+        if not ready:
+            if isinstance(items, (str, os.PathLike)) or not hasattr(items, "__iter__"):
+                raise ValueError(f"{op}: expected a list of {side}s or a feature array, got one {type(items).__name__}")
+            items = items if isinstance(items, Sequence) else list(items)
         if tower.backbone is not None:
             if ready:
                 raise ValueError(f"{op}: this model was trained on raw {side}s: pass a list of {side}s, not features")
-            return codes.pack(self._from_raw(op, tower, list(items)).numpy())
-        origin = items
-        if not ready:
-            items = self._extract(op, side, extractor, items)
-            origin = items
-        rows = items if is_torch(items) else torch.from_numpy(np.ascontiguousarray(items, dtype=np.float32))
-        if rows.ndim != 2 or rows.shape[1] != tower.config.width:
-            raise ValueError(
-                f"{op}: features must be [n, {tower.config.width}] as in training, got {tuple(rows.shape)}"
-            )
-        if len(rows) == 0:
-            raise ValueError(f"{op}: nothing to encode, got 0 rows")
-        if not torch.isfinite(rows).all():
-            bad = int((~torch.isfinite(rows).all(dim=1)).nonzero()[0])
-            raise ValueError(f"{op}: features of row {bad} are not finite")
-        return like(codes.pack(self._relaxed(tower, rows).numpy()), origin)
+            parts = self._inputs_from_raw(tower, items)
+        else:
+            if not ready and extractor is None:
+                raise ValueError(
+                    f"{op}: this model was trained on ready-made {side} features and knows no way from raw {side}s to"
+                    " them: pass features"
+                )
+            if ready:
+                _check_width(op, tower, items)
+            parts = self._inputs(op, tower, items, None if ready else extractor)
+        if len(items) == 0:
+            raise ValueError(f"{op}: nothing to encode, got {'0 rows' if ready else 'an empty list'}")
+        made = self._made(tower, len(items), parts, relaxed)
+        return like(made, items) if is_torch(items) else made
 
     @staticmethod
-    def _extract(op: str, side: str, extractor: features.Extractor | None, items: Sequence[Any]) -> Any:
-        if extractor is None:
-            raise ValueError(
-                f"{op}: this model was trained on ready-made {side} features and knows no way from raw {side}s to them:"
-                " pass features"
-            )
-        if len(items) == 0:
-            raise ValueError(f"{op}: nothing to encode, got an empty list")
-        return extractor.encode(list(items))
+    def _inputs(op: str, tower: Tower, items: Any, extractor: features.Extractor | None) -> Iterator[Tensor]:
+        """Features, or those of raw items, on the tower's device, checked, a part at a time."""
+        for start in range(0, len(items), BATCH):
+            part = items[start : start + BATCH]
+            if extractor is not None:
+                part = extractor.encode(list(part))
+                _check_width(op, tower, part)
+            rows = part if is_torch(part) else of_array(part)
+            if not torch.isfinite(rows).all():
+                bad = start + int((~torch.isfinite(rows).all(dim=1)).nonzero()[0])
+                raise ValueError(f"{op}: features of row {bad} are not finite")
+            yield rows.to(tower.mean.device, torch.float32)
 
-    def _relaxed(self, tower: Tower, rows: Tensor) -> Tensor:
-        device = tower.mean.device
-        return self._in_parts(tower, (part.to(device, torch.float32) for part in rows.split(BATCH)))
-
-    def _from_raw(self, op: str, tower: Tower, items: list[Any]) -> Tensor:
-        """Relaxed codes of pictures, decoded in threads a batch ahead of the network, or of texts."""
-        if not items:
-            raise ValueError(f"{op}: nothing to encode, got an empty list")
+    @staticmethod
+    def _inputs_from_raw(tower: Tower, items: Sequence[Any]) -> Iterator[Tensor]:
+        """Pixels of pictures, decoded in threads a batch ahead of the network, or tokens of texts."""
         device = tower.mean.device
         if isinstance(tower.backbone, backbones.PictureBackbone):
             rows = PictureRows(items, tower.backbone, device, train=False, cache_bytes=0)
             with closing(rows):
                 batches = announced(torch.arange(len(items)).split(RAW_BATCH), rows.announce)
-                return self._in_parts(tower, map(rows.take, batches))
-        tokens = TokenRows(items, tower.backbone, device).tokens  # type: ignore[arg-type]
-        return self._in_parts(tower, iter(tokens.split(RAW_BATCH)))
+                yield from map(rows.take, batches)
+        else:
+            yield from TokenRows(items, tower.backbone, device).tokens.split(RAW_BATCH)  # type: ignore[arg-type]
 
-    def _in_parts(self, tower: Tower, parts: Iterator[Tensor]) -> Tensor:
+    def _made(self, tower: Tower, n: int, parts: Iterator[Tensor], relaxed: bool) -> NDArray[Any]:
+        """Codes of n rows: packed as soon as a part is made, so that no relaxed code is kept; or those, float32."""
+        width, dtype = (self.bits, np.float32) if relaxed else (-(-self.bits // 8), np.uint8)
+        out: NDArray[Any] = np.empty((n, width), dtype)
+        start = 0
         was_training = self.training
         self.eval()
         try:
             with torch.inference_mode():
-                return torch.cat([tower(part).float().cpu() for part in parts])
+                for part in parts:
+                    h = tower(part).float().cpu().numpy()
+                    made = h if relaxed else codes.pack(h)
+                    out[start : start + len(made)] = made
+                    start += len(made)
         finally:
             self.train(was_training)
+        return out
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``config.json`` into a folder, each whole or not at all."""
@@ -193,6 +218,11 @@ class HashModel(nn.Module):
             line = " ".join(str(error).split())
             raise ValueError(f"HashModel.load: {folder}/model.safetensors does not fit config.json: {line}") from None
         return model.to(device).eval()
+
+
+def _check_width(op: str, tower: Tower, items: Any) -> None:
+    if len(items.shape) != 2 or items.shape[1] != tower.config.width:
+        raise ValueError(f"{op}: features must be [n, {tower.config.width}] as in training, got {tuple(items.shape)}")
 
 
 def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+MEAN_ROWS = 8192  # rows whose sum is made together; another number could change a mean's last digit
 
 
 @runtime_checkable
@@ -22,7 +25,7 @@ class Rows(Protocol):
         """The rows of a batch, on the training device: what the tower's ``forward`` takes.
 
         Args:
-            index: int64 [m], on the training device.
+            index: int64 [m], on the training device; on the CPU for rows with an attribute ``takes_host``.
         """
 
     def mean(self) -> Tensor | None:
@@ -46,4 +49,12 @@ class FeatureRows:
         return self.features.index_select(0, index)
 
     def mean(self) -> Tensor:
-        return torch.as_tensor(self.features.cpu().mean(dim=0))
+        return mean_of((part.cpu() for part in self.features.split(MEAN_ROWS)), len(self))
+
+
+def mean_of(parts: Iterable[Tensor], n: int) -> Tensor:
+    """[width] mean of n rows that come in parts of `MEAN_ROWS`; sums of parts are added in float64."""
+    total, dtype = torch.zeros((), dtype=torch.float64), torch.float32
+    for part in parts:
+        total, dtype = total + part.sum(dim=0).double(), part.dtype
+    return (total / n).to(dtype)

@@ -40,6 +40,8 @@ class PictureRows:
         workers: threads; default the CPUs, at most 8.
     """
 
+    takes_host = True  # numbers of rows on the CPU
+
     def __init__(
         self,
         pictures: Sequence[Any],

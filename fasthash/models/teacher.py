@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fasthash.models import backbones
 from fasthash.models.inputs import Rows
+from fasthash.models.mapped import MappedRows
 
 BATCH = 256  # rows through a frozen network at once, where their features are made beforehand
 
@@ -18,6 +19,7 @@ class FixedFeatures:
 
     Made once, at the first look, where a row looks the same each time; pictures under augmentation go through the
     frozen network as the batch sees them. Neither is state of a run: the copy holds the weights from before training.
+    Features in a file come with the batch, too, or all of them are read into memory, as whoever asks chooses.
 
     Args:
         rows: of one modality; dense or sparse features, or the input of a backbone.
@@ -28,11 +30,13 @@ class FixedFeatures:
     def __init__(self, rows: Rows) -> None:
         self._rows: Any = rows
         backbone = getattr(rows, "backbone", None)
-        if backbone is None and not hasattr(rows, "features"):
+        has_features = "features" in vars(rows) or hasattr(type(rows), "features")  # not made for the question
+        if backbone is None and not has_features:
             raise TypeError(f"FixedFeatures: rows must have features or a backbone, got {type(rows).__name__}")
         self._network = None if backbone is None else backbones.teacher(backbone).eval()
         view = getattr(rows, "view", None)
         self.changes = view is not None and bool(view.augments)  # from look to look
+        self.mapped = isinstance(rows, MappedRows)
         self._all: Tensor | None = None
 
     @torch.no_grad()
@@ -49,6 +53,7 @@ class FixedFeatures:
     @torch.no_grad()
     def of(self, x: Any) -> Tensor:
         """[m, p] of a batch, as the tower sees it."""
-        assert self._network is not None
+        if self._network is None:
+            return torch.as_tensor(x)
         made: Tensor = self._network.to(x.device)(x)
         return made

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fasthash.models.backbones.clip import ClipText
 
 MEAN_ROWS, MEAN_BATCH = 512, 64  # of the sample that a tower's centre comes from
+TEXTS = 8192  # turned into tokens together
 LENGTH = 32  # of the CLIP family: start + up to 30 tokens of words + end
 
 
@@ -53,14 +54,17 @@ class Tokenizer:
             TypeError: a text is no string.
         """
         check_items(texts, "Tokenizer.encode", "texts")
-        for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"Tokenizer.encode: text {i} must be a string, got {type(text).__name__}")
         out = np.full((len(texts), self.length), self.pad, np.int64)
-        for row, found in zip(out, self._tokenizer.encode_batch(list(texts), add_special_tokens=False), strict=True):
-            ids = [self.start, *found.ids[: self.words], self.end]
-            ids = [i for i in ids if i is not None]
-            row[: len(ids)] = ids
+        for start in range(0, len(out), TEXTS):
+            part = list(texts[start : start + TEXTS])
+            for i, text in enumerate(part, start):
+                if not isinstance(text, str):
+                    raise TypeError(f"Tokenizer.encode: text {i} must be a string, got {type(text).__name__}")
+            found = self._tokenizer.encode_batch(part, add_special_tokens=False)
+            for row, tokens in zip(out[start : start + TEXTS], found, strict=True):
+                ids = [self.start, *tokens.ids[: self.words], self.end]
+                ids = [i for i in ids if i is not None]
+                row[: len(ids)] = ids
         return out
 
     def mask(self, tokens: Tensor) -> Tensor:

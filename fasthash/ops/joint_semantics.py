@@ -60,6 +60,7 @@ def joint_semantics_loss(
     lambda1: float,
     lambda2: float,
     affine: bool = True,
+    unit: bool = False,
 ) -> Tensor:
     """<(cos(B_I, B_T) - T)^2> + lambda1 <(cos(B_I, B_I) - T)^2> + lambda2 <(cos(B_T, B_T) - T)^2>.
 
@@ -72,6 +73,7 @@ def joint_semantics_loss(
         f_image, f_text: [m, p_image], [m, p_text] features: a fixed teacher, no gradient flows into them.
         beta, eta, mu, affine: of the target, see ``joint_semantics_affinity``.
         lambda1, lambda2: weights of the image-image and the text-text term (unitless).
+        unit: the features' rows have length 1 (or 0) already, and are taken as they are.
     Returns:
         [] loss, float32 or wider. NaN in a code or a feature makes it NaN.
     Raises:
@@ -89,8 +91,11 @@ def joint_semantics_loss(
     f_image, f_text = _features(op, f_image, f_text)
     if b_image.dtype != torch.float64:  # wide features of narrow codes: their last digits do not show
         f_image, f_text = (f.float() if f.dtype == torch.float64 else f for f in (f_image, f_text))
-    teacher = (f_image, f_text, None, None, None, check_share(op, "beta", beta), bool(affine), False)
+    teacher = (f_image, f_text, None, None, None, check_share(op, "beta", beta), bool(affine), bool(unit))
     return _joint_semantics.apply(b_image, b_text, teacher, _weights(op, eta, mu, lambda1, lambda2))
+
+
+MAX_BYTES = 1 << 30  # of the affinity that a teacher keeps
 
 
 class JointTeacher:
@@ -113,7 +118,7 @@ class JointTeacher:
     """
 
     def __init__(
-        self, f_image: Tensor, f_text: Tensor, *, beta: float, affine: bool = True, max_bytes: int = 1 << 30
+        self, f_image: Tensor, f_text: Tensor, *, beta: float, affine: bool = True, max_bytes: int = MAX_BYTES
     ) -> None:
         op = "JointTeacher"
         f_image, f_text = _features(op, f_image, f_text)
@@ -126,7 +131,7 @@ class JointTeacher:
         self._target: dict[float, Tensor] = {}  # by eta, of all pairs; at most one
         self._moments: dict[bool, Tensor] = {}  # of all pairs: of the target, or of the affinity that is not kept
         dtype = torch.promote_types(f_image.dtype, torch.float32)
-        if self._n**2 * dtype.itemsize <= max_bytes:
+        if self.keeps_affinity(self._n, dtype, max_bytes):
             self._affinity = torch.ops.fasthash.joint_semantics_affinity(
                 f_image, f_text, None, self.beta, 0.0, 1.0, self.affine, False
             )
@@ -137,6 +142,11 @@ class JointTeacher:
             self._features = (image, text)
         self.device = f_image.device
         self._checked: _joint_semantics.Weights = (0.0, 0.0, 0.0, 0.0)
+
+    @staticmethod
+    def keeps_affinity(n: int, dtype: torch.dtype = torch.float32, max_bytes: int = MAX_BYTES) -> bool:
+        """Whether the teacher of n pairs keeps their affinity; otherwise it keeps a copy of the features."""
+        return n**2 * dtype.itemsize <= max_bytes
 
     def __len__(self) -> int:
         return self._n

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fasthash.ops._checks import check_tensor, describe
 
+_ROWS = 1 << 16  # packed together: the sums take 4 bytes a label
 _GROUP = 16  # classes per float32 sum: 2**16 - 1 is exact there, and also in TF32 products of 0/1 with powers of two
 
 
@@ -53,16 +54,19 @@ def pack_labels(labels: Tensor) -> PackedLabels:
     check_tensor("pack_labels", "labels", labels)
     if labels.ndim != 2 or labels.shape[1] == 0:
         raise ValueError(f"pack_labels: labels must be multi-hot [n, c] with c >= 1, got {describe(labels)}")
-    n, classes = labels.shape
+    classes = labels.shape[1]
     groups = -(-classes // 64) * (64 // _GROUP)
     with torch.autocast(labels.device.type, enabled=False):
         index = torch.arange(classes, device=labels.device)
         power = (2.0 ** (index % _GROUP))[:, None]
         column = torch.arange(groups, device=labels.device)[None, :]
         weights = torch.where(index[:, None] // _GROUP == column, power, 0.0)
-        parts = ((labels != 0).to(torch.float32) @ weights).to(torch.int64).view(n, groups * _GROUP // 64, 64 // _GROUP)
-    shift = torch.arange(0, 64, _GROUP, device=labels.device)
-    return PackedLabels((parts << shift).sum(dim=-1), classes)
+        shift = torch.arange(0, 64, _GROUP, device=labels.device)
+        words = []
+        for rows in labels.split(_ROWS):
+            sums = ((rows != 0).to(torch.float32) @ weights).to(torch.int64)
+            words.append((sums.view(len(rows), groups * _GROUP // 64, 64 // _GROUP) << shift).sum(dim=-1))
+    return PackedLabels(words[0] if len(words) == 1 else torch.cat(words), classes)
 
 
 def label_words(op: str, name: str, labels: Tensor | PackedLabels, codes: Tensor) -> tuple[Tensor, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -16,6 +17,10 @@ from fasthash.report.pictures import SIDE
 
 KINDS = {"i2t": "image", "t2i": "text"}  # what asks in each direction
 _PNG = b"\x89PNG\r\n\x1a\n"
+# shown of a pair without a picture: a single white dot
+_EMPTY = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+)
 _LETTERS = 170, 64  # of a text shown in a list and under a picture
 
 
@@ -51,7 +56,8 @@ class Shown:
     def picture(self, row: int) -> bytes:
         assert self.data.pictures is not None
         if row not in self.kept:
-            raw = self.data.pictures[row].read()
+            place = self.data.pictures[row]
+            raw = _EMPTY if place is None else place.read()
             if not raw.startswith(_PNG):  # any other is brought upright, and to twice the side that the page shows
                 image = self.data.picture(row)
                 image.thumbnail((2 * SIDE, 2 * SIDE))

@@ -47,7 +47,7 @@ def test_what_the_machine_lacks_is_left_out_and_said(monkeypatch):
 
 
 def test_quick_runs_stay_out_of_the_results(script):
-    for name, *arguments in (("run.py", "hamming"), ("scaling.py",), ("remake.py",)):
+    for name, *arguments in (("run.py", "hamming"), ("scaling.py",), ("remake.py",), ("million_pairs.py",)):
         done = script(name, *arguments, "--quick")
         assert done.returncode == 2
         assert "benchmarks/results is for measurements" in done.stderr

@@ -3,6 +3,7 @@ import torch
 
 from fasthash import losses
 from fasthash.ops import JointTeacher, joint_semantics_loss
+from fasthash.ops._unit_rows import unit_rows
 
 WEIGHTS = {"beta": 0.9, "eta": 0.4, "mu": 1.5, "lambda1": 0.1, "lambda2": 0.2, "affine": False}
 
@@ -45,3 +46,23 @@ def test_one_kind_of_teacher(arguments, message):
         given["teacher"] = JointTeacher(f_image, f_text, beta=arguments["teacher"], affine=False)
     with pytest.raises(ValueError, match=f"^JointSemantics: {message}"):
         losses.JointSemantics(**WEIGHTS)(*codes, **given)
+
+
+@pytest.mark.parametrize("m", [17, 150])
+def test_unit_features_of_a_batch_are_those_of_a_teacher(m):
+    """To the bit: so that features may come with each batch, or be kept at length 1 for all pairs."""
+    torch.manual_seed(0)
+    joint = losses.JointSemantics(beta=0.6, eta=0.4, mu=1.5, lambda1=0.1, lambda2=0.1)
+    f_image, f_text, index = torch.rand(300, 12), torch.rand(300, 7), torch.randperm(300)[:m]
+    teacher = JointTeacher(f_image, f_text, beta=0.6, max_bytes=0)
+    codes = [torch.tanh(torch.randn(m, 16)).requires_grad_() for _ in range(2)]
+    units = (torch.nn.functional.normalize(f[index], dim=1) for f in (f_image, f_text))
+    kept, batch = joint(*codes, teacher=teacher, index=index), joint(*codes, *units, unit=True)
+    torch.testing.assert_close(batch, kept, rtol=1e-6, atol=0)  # torch's normalize divides, the teacher multiplies
+    rows = [unit_rows(f[index])[0] for f in (f_image, f_text)]
+    same = joint(*codes, *rows, unit=True)
+    assert torch.equal(same, kept)
+    for a, b in zip(torch.autograd.grad(same, codes), torch.autograd.grad(kept, codes), strict=True):
+        assert torch.equal(a, b)
+    # taken as they are: twice the length is another affinity
+    assert not torch.equal(joint(*codes, *(2 * f for f in rows), unit=True), kept)

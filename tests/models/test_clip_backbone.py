@@ -130,10 +130,12 @@ def test_relatives_of_clip(kind, tmp_path):
     words = backbones.build(f"clip:{tmp_path}", side="text").eval()
     tokens, pixels = TokenRows(TEXTS[:3], words).tokens, PictureRows(PICTURES, image).take(torch.arange(4))
     assert tokens.shape[1] == (20 if kind == "Siglip" else 18)
+    assert words.shortened(tokens).shape[1] == (20 if kind == "Siglip" else 5)  # start, three words, end
     mask = None if kind == "Siglip" else words.tokenizer.mask(tokens).long()
     with torch.no_grad():
         want = whole.get_text_features(input_ids=tokens, attention_mask=mask).pooler_output
         torch.testing.assert_close(words(tokens), want)
+        torch.testing.assert_close(words.short(words.shortened(tokens)), want)
         want = whole.get_image_features(pixel_values=image.scaled(pixels)).pooler_output
         torch.testing.assert_close(image(pixels), want)
         assert image(pixels).shape == (4, image.width)

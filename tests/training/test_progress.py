@@ -2,7 +2,7 @@
 
 import pytest
 
-from fasthash._progress import TrainingProgress
+from fasthash._progress import RowProgress, TrainingProgress
 
 ENTRY = {"epoch": 1, "loss_joint": 0.25, "i2t": 0.5, "t2i": 0.625, "seconds": 1.0}
 
@@ -33,4 +33,31 @@ def test_an_error_leaves_no_line_of_its_own(capsys):
 def test_silent_when_told(capsys):
     with TrainingProgress("title", 2, show=False) as bar:
         bar.epoch_done(ENTRY)
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_show_their_speed_without_those_that_were_there(capsys, monkeypatch):
+    clock = iter([100.0, 102.0, 104.0])
+    monkeypatch.setattr("fasthash._progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    with RowProgress("text features clip", 5000, 1000, True) as bar:
+        bar.done(1000)
+        bar.done(2000)
+        bar._bar.refresh()
+        shown = capsys.readouterr().err
+    assert "text features clip" in shown
+    assert "2000/5000" in shown
+    assert "500/s, 0:00:06 left" in shown
+
+
+def test_rows_tell_a_callback_and_a_log_file_nothing(capsys):
+    told = []
+    with RowProgress("rows", 10, 4, lambda done, total: told.append((done, total))) as bar:
+        bar.done(4)
+        bar.done(10)
+    assert told == [(4, 10), (10, 10)]
+    for show in (True, False):
+        with RowProgress("rows", 10, 0, show) as bar:
+            bar.done(10)
     assert capsys.readouterr().err == ""

@@ -89,14 +89,31 @@ class ClipText(Backbone):
         self.network = _half(model, "vision")
         config: Any = model.config
         self.masked = config.model_type not in UNMASKED
+        self.whole = config.model_type.startswith("siglip")
         self.width, self.local_shape = _shapes(self, torch.from_numpy(tokenizer.encode([""])))
 
     def maps(self, x: Tensor) -> Any:
         if x.dtype != torch.int64 or x.ndim != 2 or x.shape[1] != self.tokenizer.length:
             raise ValueError(f"clip: tokens must be int64 [m, {self.tokenizer.length}], got {x.dtype} {tuple(x.shape)}")
+        return self._maps(x)
+
+    def _maps(self, x: Tensor) -> Any:
         mask = self.tokenizer.mask(x).long() if self.masked else None
         made: Any = self.network.get_text_features(input_ids=x, attention_mask=mask)  # type: ignore[operator]
         return made
+
+    def shortened(self, tokens: Tensor) -> Tensor:
+        """Tokens [m, length] without the padding that the whole batch shares, for `short`."""
+        if self.whole:
+            return tokens
+        return tokens[:, : max(1, int(self.tokenizer.mask(tokens).sum(dim=1).max()))]
+
+    def short(self, x: Tensor) -> Tensor:
+        """Features [m, width] of `shortened` tokens: up to rounding, those of all the tokens.
+
+        What follows a text's end is not looked at. SigLIP's networks look at all places, and get them.
+        """
+        return self.pool(self._maps(x))
 
     def pool(self, maps: Any) -> Tensor:
         return maps.pooler_output
@@ -105,12 +122,17 @@ class ClipText(Backbone):
         return maps.last_hidden_state
 
     @classmethod
-    def build(cls, argument: str, weights: str | None, **options: Any) -> ClipText:
-        """As `ClipImage.build`; the model's folder must hold its tokenizer too."""
+    def build(cls, argument: str, weights: str | None, *, full: bool = False, **options: Any) -> ClipText:
+        """As `ClipImage.build`; the model's folder must hold its tokenizer too.
+
+        Args:
+            full: take texts of the model's own length (CLIP: 77 tokens); else of `LENGTH`, as the CLIP family does.
+        """
         model = _load(argument, weights)
-        length = model.config.text_config.max_position_embeddings
-        if not model.config.model_type.startswith("siglip"):  # which knows full length alone
-            length = min(length - 2, LENGTH)  # some models number their places from 2
+        kind, length = model.config.model_type, model.config.text_config.max_position_embeddings
+        if not kind.startswith("siglip"):  # which knows full length alone
+            most = length if kind == "clip" else length - 2  # some models number their places from 2
+            length = most if full else min(length - 2, LENGTH)
         return cls(model, _tokenizer(argument, model.config, length))
 
     def config(self) -> dict[str, Any]:
@@ -147,7 +169,7 @@ def _load(name: str, weights: str | None) -> Any:
         if weights == RANDOM:
             model = library.AutoModel.from_config(library.AutoConfig.from_pretrained(name))
         else:
-            with _no_bars(library):
+            with no_bars(library):
                 model, info = library.AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
             lacks = info["missing_keys"]
     except Exception as error:  # no network, no such model, a damaged file: each raises its own
@@ -162,7 +184,8 @@ def _load(name: str, weights: str | None) -> Any:
 
 
 @contextmanager
-def _no_bars(library: Any) -> Iterator[None]:
+def no_bars(library: Any) -> Iterator[None]:
+    """Without transformers' own progress bars, which would stand among ours."""
     logging = library.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
