@@ -36,9 +36,12 @@ class Peer:
             if key not in self.options:
                 raise ValueError(f"{self.name}: unknown option {key!r}; known: {', '.join(self.options) or 'none'}")
         data.require(labels=True, op=self.name)
+        if self.name == "random":
+            return
+        image, text = (data.features(side, op=self.name) for side in ("image", "text"))
         if self.name == "cca":
             CCA(**(self.options | options))
-            CCA.check(data.image.shape[1], data.text.shape[1], max(bits))
+            CCA.check(image.shape[1], text.shape[1], max(bits))
         if self.name == "ridge":
             RidgeLabels(**(self.options | options))
 
@@ -49,18 +52,21 @@ def _random(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) 
 
 def _cca(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) -> Codes:
     rows = data.split.train
-    fitted = CCA(**options).fit(data.image[rows], data.text[rows], bits)
-    query, database = data.split.query, data.split.database
-    image, text = fitted.encode_image, fitted.encode_text
-    parts = (image(data.image[query]), text(data.text[query]), image(data.image[database]), text(data.text[database]))
+    image, text = (data.features(side, op="cca") for side in ("image", "text"))
+    fitted = CCA(**options).fit(image[rows], text[rows], bits)
+    parts = (
+        encode(features[part])
+        for part in (data.split.query, data.split.database)
+        for encode, features in ((fitted.encode_image, image), (fitted.encode_text, text))
+    )
     return Codes(bits, *parts)
 
 
 def _ridge(data: PairedDataset, options: dict[str, Any]) -> Values:
     assert data.labels is not None
     rows, query, database = data.split.train, data.split.query, data.split.database
-    image = RidgeLabels(**options).fit(data.image[rows], data.labels[rows])(data.image)
-    text = RidgeLabels(**options).fit(data.text[rows], data.labels[rows])(data.text)
+    given = (data.features(side, op="ridge") for side in ("image", "text"))
+    image, text = (RidgeLabels(**options).fit(x[rows], data.labels[rows])(x) for x in given)
     found: Values = {"map_all": {}, "map_at_50": {}}
     for direction, (asks, answers) in zip(evaluation.DIRECTIONS, ((image, text), (text, image)), strict=True):
         k = min(50, len(database))

@@ -2,13 +2,16 @@
 
 from fasthash.models.hash_model import HashModel
 from fasthash.models.inputs import FeatureRows, Rows
+from fasthash.models.mapped import FeatureView, MappedRows
 from fasthash.models.sparse import SparseBatch, SparseRows, feature_rows, is_sparse
 from fasthash.models.tower import Tower, TowerConfig
 from fasthash.models.word_linear import WordLinear
 
 __all__ = [
     "FeatureRows",
+    "FeatureView",
     "HashModel",
+    "MappedRows",
     "Rows",
     "SparseBatch",
     "SparseRows",
