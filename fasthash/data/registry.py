@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from fasthash.data._files import DataFolder
@@ -13,6 +14,7 @@ from fasthash.data.dataset import PairedDataset
 from fasthash.features._packages import missing
 from fasthash.features._progress import Progress
 
+PREPARED = "dataset.json"  # the file that makes a folder a prepared one
 _VECTORS = "vectors (mean of packaged word vectors, extra words)"
 _TEXT = f"bow (bag of words, default), {_VECTORS}, or both side by side"
 _NETWORK = (
@@ -125,23 +127,27 @@ def load(
     progress: Progress = True,
     **options: Any,
 ) -> PairedDataset:
-    """A data set by name.
+    """A data set by name, or a prepared one (`fasthash data prepare`) by its folder.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or the path of a prepared folder.
         folder: where its files lie, for the sets that are read from a folder: the set's own folder, or the one that
-            holds it; default: the environment variable FASTHASH_DATA.
+            holds it; default: the environment variable FASTHASH_DATA. A prepared folder, with its name as ``name``.
         cache: where computed features are kept; default: FASTHASH_CACHE, else ~/.cache/fasthash.
         progress: True for a bar in a terminal, a callback (done, total), or False.
-        options: of the data set; `names()[name].options` says which.
+        options: of the data set; `names()[name].options` says which; for a prepared folder those of `Folder.load`:
+            ``image`` and ``text``, sets of features, ``split``, ``captions``.
     Raises:
         ValueError: unknown name or option, or a damaged file.
         FileNotFoundError: the folder or a file of it is not there.
         RuntimeError: a package is missing; says which extra to install.
     """
+    prepared = prepared_folder(name, folder)
+    if prepared is not None:
+        return _load_prepared(name, prepared, options)
     entry = _ENTRIES.get(name)
     if entry is None:
-        raise ValueError(f"data.load: name must be one of {', '.join(_ENTRIES)}, got {name!r}")
+        raise ValueError(_unknown(name))
     for option in options:
         if option not in entry.options:
             known = ", ".join(entry.options) or "none"
@@ -157,6 +163,34 @@ def load(
         raise ValueError(f"data.load: {name} is not read from a folder, got folder={os.fspath(folder)!r}")
     data: PairedDataset = import_module(entry.module).load(folder=where, cache=cache, progress=progress, **options)
     return replace(data, options=options) if options else data
+
+
+def prepared_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Path | None:
+    """The prepared folder that a user names by its path, or by its data set's name and ``folder``; None otherwise."""
+    path = Path(name if folder is None else folder).expanduser()
+    if folder is None and name in _ENTRIES and os.sep not in name:
+        return None  # a folder that happens to lie here does not hide a known name: ./emoji names it
+    return path.absolute() if (path / PREPARED).is_file() else None
+
+
+def _load_prepared(name: str, path: Path, options: dict[str, Any]) -> PairedDataset:
+    prepared = import_module("fasthash.data.prepared")  # late: it needs packages of an extra
+    for option in options:
+        if option not in prepared.OPTIONS:
+            known = ", ".join(prepared.OPTIONS)
+            raise ValueError(f"data.load: a prepared folder has the options: {known}; got {option!r}")
+    found = prepared.Folder(path)
+    if Path(name).expanduser().absolute() != path and name != found.record.name:
+        raise ValueError(f"data.load: {path} holds {found.record.name}, not {name}")
+    data: PairedDataset = found.load(**{option: str(value) for option, value in options.items() if value is not None})
+    return replace(data, options={"folder": str(path), **options})
+
+
+def _unknown(name: str) -> str:
+    line = f"data.load: name must be one of {', '.join(_ENTRIES)}, or a prepared folder, got {name!r}"
+    if Path(name).expanduser().is_dir():
+        line += f": there is no {PREPARED} in it; make one with `fasthash data prepare {name} --out FOLDER`"
+    return line
 
 
 def _needs(name: str, entry: _Entry) -> str:

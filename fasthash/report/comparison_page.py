@@ -39,7 +39,7 @@ def render_comparison(page: Comparison) -> str:
         "page": replace(page, credits=list(credits)), "directions": DIRECTIONS, "data": data, "sections": sections,
         "pictures": pictures.all() if searches else None,
     }  # fmt: skip
-    return render("comparison.html.j2", values, more_style="comparison.css")
+    return render("comparison.html.j2", values, more_styles=["comparison.css"])
 
 
 def write_comparison(page: Comparison, path: str | os.PathLike[str]) -> Path:

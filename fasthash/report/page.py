@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,15 @@ def render_page(page: Page) -> str:
     return render("page.html.j2", context(page))
 
 
-def render(template: str, values: dict[str, Any], *, more_style: str = "") -> str:
+def render(template: str, values: dict[str, Any], *, more_styles: Sequence[str] = ()) -> str:
     """A page of the frame that all pages share.
 
     Args:
         template: file beside this one.
         values: its variables.
-        more_style: style sheet of this kind of page, a file beside this one.
+        more_styles: style sheets of this kind of page, files beside this one.
     """
-    sheets = [_source(name) for name in ("page.css", "figures.css", more_style) if name]
+    sheets = [_source(name) for name in ("page.css", "figures.css", *more_styles)]
     script = "\n".join(_source(name) for name in ("page.js", "chart.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return str(

@@ -37,7 +37,7 @@ def render_sweep(page: SweepPage) -> str:
         "lines": _lines(page),
         "maps": [_map(one, d, f"m{place}-{d}") for place, one in enumerate(page.maps) for d in DIRECTIONS],
     }
-    return render("sweep.html.j2", values, more_style="comparison.css")
+    return render("sweep.html.j2", values, more_styles=["comparison.css"])
 
 
 def write_sweep(page: SweepPage, path: str | os.PathLike[str]) -> Path:
