@@ -13,14 +13,14 @@ ROOT = Path(fasthash.__file__).parent
 FLOORS = {
     "_C": 0, "_kernels": 0,
     "_files": 1, "_interrupt": 1, "_machine": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1, "_labels": 1,
-    "_arguments": 1, "_multi_index": 1, "_hamming_cuda": 1, "_hamming_stream": 1, "_histogram_cuda": 1,
+    "_arguments": 1, "_canonical": 1, "_multi_index": 1, "_hamming_cuda": 1, "_hamming_stream": 1, "_histogram_cuda": 1,
     "ops": 2, "features": 2,
     "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3, "distributed": 3,
     "published": 3,
     "methods": 4, "baselines": 4,
     "_fabric": 4, "_progress": 4, "_run_folder": 4, "_raw_inputs": 4,
     "training": 5, "_stepper": 5, "_passes": 5, "_train_data": 5, "evaluation": 5, "encoding": 5,
-    "retrieval": 5, "doctor": 5,
+    "retrieval": 5, "doctor": 5, "embedding": 5,
     "report": 6, "demo": 6, "compare": 6, "scoring": 6,
     "cli": 7, "__main__": 8,
 }  # fmt: skip

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 
-from fasthash.cli import commands, compare, demo, evaluate, published, report, sweep  # noqa: F401  (their decorators fill the app)
+from fasthash.cli import commands, compare, data, demo, embed, evaluate, published, report, sweep  # noqa: F401  (their decorators fill the app)
 from fasthash.cli._app import app
+
+
+class Interrupted(Exception):
+    """Ctrl-C with what a command says of it: the parser would swallow a KeyboardInterrupt's words."""
 
 
 def run(argv: list[str]) -> int:
     """Run one command line and return its exit code."""
     command = typer.main.get_command(app)
+    invoke = command.invoke
+
+    def heard(context: Any) -> Any:
+        try:
+            return invoke(context)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(str(stop)) from None
+
+    command.invoke = heard  # type: ignore[method-assign,assignment]
     try:
         if argv[:1] == ["demo"]:
             argv = spread(argv, "--bits")
@@ -24,7 +38,7 @@ def run(argv: list[str]) -> int:
         code = command.main(args=argv, prog_name="fasthash", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Interrupted) as stop:
         return _fail(str(stop) or "interrupted", 130)
     except BrokenPipeError:  # `fasthash ... | head` is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
