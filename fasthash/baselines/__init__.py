@@ -1,7 +1,18 @@
 """What a learned code is compared with: closed forms and real-valued references. NumPy alone, float64."""
 
 from fasthash.baselines.cca import CCA, LinearHash
+from fasthash.baselines.embedding_codes import ITQ, EmbeddingHash, RandomRotation
 from fasthash.baselines.ranking import RealScores, rank_by_cosine
 from fasthash.baselines.ridge import LabelRegression, RidgeLabels
 
-__all__ = ["CCA", "LabelRegression", "LinearHash", "RealScores", "RidgeLabels", "rank_by_cosine"]
+__all__ = [
+    "CCA",
+    "ITQ",
+    "EmbeddingHash",
+    "LabelRegression",
+    "LinearHash",
+    "RandomRotation",
+    "RealScores",
+    "RidgeLabels",
+    "rank_by_cosine",
+]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._canonical import add_ridge
+
 Floats = NDArray[np.float64]
 
 
@@ -35,7 +37,4 @@ def check_features(features: Any, op: str, name: str, width: int | None = None) 
 
 def covariance(centred: Floats, ridge: float) -> Floats:
     """[p, p] covariance of centred rows, with ridge times the mean variance added to the diagonal."""
-    out = centred.T @ centred / len(centred)
-    mean_variance = float(np.trace(out)) / len(out)
-    out[np.diag_indices_from(out)] += ridge * (mean_variance or 1.0)
-    return out
+    return add_ridge(centred.T @ centred / len(centred), ridge)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._canonical import canonical_directions
 from fasthash.baselines._linear import Floats, check_features, check_ridge, covariance
 from fasthash.codes import check_bits, pack
 
@@ -87,11 +88,5 @@ class CCA:
         self.check(x.shape[1], y.shape[1], bits)
         x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
         x, y = x - x_mean, y - y_mean
-        lower_x, lower_y = (np.linalg.cholesky(covariance(z, self.ridge)) for z in (x, y))
-        whitened = np.linalg.solve(lower_y, np.linalg.solve(lower_x, x.T @ y / len(x)).T).T
-        left, correlations, right = np.linalg.svd(whitened, full_matrices=False)
-        w_x = np.linalg.solve(lower_x.T, left[:, :bits])
-        w_y = np.linalg.solve(lower_y.T, right[:bits].T)
-        # a direction and its opposite are equally good: the largest weight of the image side is made positive
-        sign = np.where(w_x[np.abs(w_x).argmax(axis=0), np.arange(bits)] < 0, -1.0, 1.0)
-        return LinearHash(x_mean, y_mean, w_x * sign, w_y * sign, correlations[:bits])
+        parts = covariance(x, self.ridge), covariance(y, self.ridge), x.T @ y / len(x)
+        return LinearHash(x_mean, y_mean, *canonical_directions(*parts, bits))
