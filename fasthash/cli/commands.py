@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; defa
 DataSet = Annotated[
     list[str] | None, typer.Option("--data-set", help="option=value of the data set, such as text=both; repeatable.")
 ]
+LETTERS = 120  # of a text in a table of hits
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 
 
@@ -191,7 +193,8 @@ def search(
         return print_json([asdict(hit.item) | {"row": hit.row, "distance": hit.distance} for hit in hits])
     table = Table("distance", "item", "text", "label")
     for hit in hits:
-        table.add_row(str(hit.distance), escape(hit.item.id), escape(hit.item.text), escape(hit.item.label))
+        text = textwrap.shorten(hit.item.text, LETTERS, placeholder=" …")  # --json has all of it
+        table.add_row(str(hit.distance), escape(hit.item.id), escape(text), escape(hit.item.label))
     out.print(table)
 
 

@@ -165,6 +165,8 @@ def data_prepare(
     for split_name, sizes in record.splits.items():
         numbers = f"{sizes.query:,} queries, {sizes.database:,} in the database, {sizes.train:,} for training"
         out.print(f"  split {escape(split_name)}: {numbers}")
+        for note in sizes.notes:
+            out.print(f"    {escape(note)}")
     place = shlex.quote(str(out_))
     if record.image and record.text:
         line = f"fasthash train METHOD {place}"

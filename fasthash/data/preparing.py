@@ -11,7 +11,7 @@ from typing import Any
 from fasthash.data import problems, protocols, readers
 from fasthash.data.dataset import PairedDataset
 from fasthash.data.gathered import Gathered
-from fasthash.data.prepared import Folder, Skipped, write
+from fasthash.data.prepared import Folder, Skipped, check_place, write
 from fasthash.data.registry import load, names
 from fasthash.data.splits import Split
 from fasthash.features import Extractor
@@ -70,6 +70,7 @@ def prepare(
             or counts that are not as they should be. Nothing is written then.
     """
     policies = problems.resolve(policies)
+    check_place(out, overwrite)
     options = dict(options or {})
     gathered, extractors, origin = _gathered(where, kind, name, options, progress)
     _check_sides(gathered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -240,6 +241,11 @@ def place(name: str) -> str:
     """A model's name as it is; a folder or file by its whole path, so that a description holds from anywhere."""
     path = Path(name).expanduser()
     return str(path.absolute()) if path.exists() else name
+
+
+def is_path(name: str) -> bool:
+    """Whether it is written as a path, which no name of a model is."""
+    return os.path.isabs(name) or name.startswith((".", "~"))
 
 
 def one_line(error: BaseException) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fasthash.embedding._network import NetworkEncoder, place
+from fasthash.embedding._network import NetworkEncoder, is_path, place
 from fasthash.features import EfficientNetLite0, Extractor
 from fasthash.models import backbones
 from fasthash.models.backbones import PictureBackbone
@@ -39,6 +40,7 @@ class PictureEncoder(NetworkEncoder):
         return self.backbone
 
     def load(self) -> PictureBackbone:
+        _check_folder(self.backbone)
         made = backbones.build(self.backbone, weights=self.weights, transform=self.transform)
         if not isinstance(made, PictureBackbone):
             raise ValueError(f"embed: {self.backbone} takes {made.takes}, not pictures")
@@ -83,6 +85,7 @@ class TextEncoder(NetworkEncoder):
         return self.backbone
 
     def load(self) -> ClipText:
+        _check_folder(self.backbone)
         made = backbones.build(self.backbone, side="text", full=True)
         if not isinstance(made, ClipText):
             raise ValueError(f"embed: {self.backbone} is no text network of the CLIP family")
@@ -97,6 +100,13 @@ class TextEncoder(NetworkEncoder):
 
     def settings(self) -> dict[str, Any]:
         return {"backbone": self.backbone}
+
+
+def _check_folder(spec: str) -> None:
+    """Before the hub is asked for a name that is none."""
+    argument = spec.partition(":")[2]
+    if is_path(argument) and not Path(argument).expanduser().exists():
+        raise FileNotFoundError(f"{spec}: no such folder: {argument}")
 
 
 def _named(spec: str) -> str:

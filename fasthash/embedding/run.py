@@ -137,7 +137,9 @@ def embed(
         KeyboardInterrupt: after Ctrl-C, when the rows so far are safe; says how many.
     """
     _check(image, text, captions, damaged, batch_size, workers)
+    _check_used(image, text, image_options, text_options, captions, damaged)
     home = folder if isinstance(folder, Folder) else Folder(folder, op=OP)
+    home.split(split)  # there is none of that name: said now
     fabric = fabric_of(device, precision, OP)
     specs = {"image": (image, image_options or {}), "text": (text, text_options or {})}
     jobs = [
@@ -163,6 +165,15 @@ def _check(image: Any, text: Any, captions: str, damaged: str, batch_size: int |
     for what, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise ValueError(f"{OP}: {what} must be a whole number from 1, got {number!r}")
+
+
+def _check_used(image: Any, text: Any, image_options: Any, text_options: Any, captions: str, damaged: str) -> None:
+    """An option of a side that is not computed would do nothing."""
+    given = {"image": {"image_options": image_options, "damaged": damaged != "refuse"}}
+    given["text"] = {"text_options": text_options, "captions": captions != "join"}
+    for side, spec in (("image", image), ("text", text)):
+        for option in [name for name, value in given[side].items() if value and spec is None]:
+            raise ValueError(f"{OP}: {option} is for an encoder of the {side} side, and none is named")
 
 
 def _job(

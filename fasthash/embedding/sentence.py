@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fasthash.embedding._network import NetworkEncoder, one_line, place
+from fasthash.embedding._network import NetworkEncoder, is_path, one_line, place
 from fasthash.features._packages import package_file, require
 from fasthash.models.backbones.clip import no_bars
 
@@ -49,7 +48,7 @@ class SentenceEncoder(NetworkEncoder):
                 what=f"the encoder {self}",
             )
             name = str(folder)
-        elif (os.path.isabs(name) or name.startswith((".", "~"))) and not Path(name).expanduser().is_dir():
+        elif is_path(name) and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"{self}: no such folder: {name}")
         transformers = require("transformers", "transformers", "encoders", f"the encoder {self}")
         try:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -68,7 +68,8 @@ class MatrixWriter:
         """
         if self._file is None:
             raise ValueError(f"MatrixWriter: {self.path} is finished or closed")
-        put_block(self._file, block, self.done + len(block), self.rows, self.width)
+        with self._named():
+            put_block(self._file, block, self.done + len(block), self.rows, self.width)
         self.done += len(block)
         behind = (self.done - self._kept) * self.width * ITEM.itemsize
         if behind >= KEEP_BYTES or time.monotonic() - self._kept_at >= KEEP_SECONDS:
@@ -78,9 +79,20 @@ class MatrixWriter:
         """Bring what was written so far onto the disk: a kill from here on does not cost it."""
         if self._file is None:
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named():
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._note(self.done)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """What the disk says, with the file: an error of a write names none."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None or error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, str(self.partial)) from None
 
     def finish(self) -> Path:
         """Put the whole matrix in its place.

@@ -151,6 +151,18 @@ def test_one_line_for_bad_input(words, line, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_taken_place_is_told_before_the_work(photos, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    assert run(["data", "prepare", str(photos), "--out", str(tmp_path / "out")]) == 2  # not one word of its problems
+    assert "must be new or empty, it holds thesis.tex" in told(capsys)
+
+
+def test_how_a_split_was_drawn_is_told(tmp_path, capsys):
+    assert run(["data", "prepare", "synthetic", "--set", "pairs=60", "--query", "6", "--out", str(tmp_path / "a")]) == 0
+    assert "6 queries drawn by hashes of the ids, seed 0" in told(capsys)
+
+
 def test_lists(capsys):
     for what in ("formats", "splits", "list"):
         assert run(["data", what, "--json"]) == 0

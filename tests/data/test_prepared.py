@@ -213,6 +213,7 @@ def _change(**values):
         ("items.parquet", lambda path: path.unlink(), "items.parquet is missing, dataset.json names it"),
         ("dataset.json", _truncate, "dataset.json is damaged or another file: content"),
         ("dataset.json", _change(version=9), "has format version 9, this fasthash reads up to 1"),
+        ("dataset.json", _change(version=9, rows="many"), "has format version 9, this fasthash reads up to 1"),
         ("dataset.json", _change(format="x"), "damaged or another file: format"),
         ("dataset.json", _change(rows="many"), "damaged or another file: rows"),
     ],
@@ -254,6 +255,19 @@ def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch, overwr
     assert load(str(folder.path)).name == "things"
 
 
+def test_a_disk_that_is_full_for_the_labels_alone(tmp_path, monkeypatch):
+    module = pytest.importorskip("safetensors")
+    numpy = pytest.importorskip("safetensors.numpy")
+
+    def full(tensors, path):
+        raise module.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(numpy, "save_file", full)
+    with pytest.raises(OSError, match=r"labels.safetensors cannot be written: No space left"):
+        write(gathered(tmp_path), tmp_path / "out", splits=splits())
+    assert not list(tmp_path.iterdir())
+
+
 def test_places_that_are_taken(folder, tmp_path):
     with pytest.raises(FileExistsError, match="is prepared already: --overwrite"):
         write(gathered(tmp_path), folder.path, splits=splits())
@@ -276,6 +290,7 @@ def test_places_that_are_taken(folder, tmp_path):
         ({"labels": np.full((N, 3), 2, np.uint8)}, "labels must be multi-hot uint8"),
         ({"class_names": ("a", "b")}, "class_names must be 3 like the columns of labels, got 2"),
         ({"name": "a/b"}, "name must be letters, digits"),
+        ({"texts": [("a",)] * 7 + [("half \ud83d",)] * 5}, r"captions must be UTF-8, row 7 has 'half \\ud83d'"),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, changes, line):

@@ -266,6 +266,12 @@ def test_splits_that_no_option_mends():
             problems.examine(Gathered(name="g", image=np.ones((4, 1)), splits={"s": split}))
 
 
+def test_features_are_looked_at_as_they_are_kept():
+    image = np.array([[1.0, 1], [1e300, 1], [1e-300, 0]])
+    found = problems.examine(Gathered(name="wide", image=image))
+    assert [(one.kind, one.rows.tolist()) for one in found] == [("not-finite", [1]), ("zero-features", [2])]
+
+
 def test_labels_of_layers_and_other_data(bad):
     layered = Gathered(name="t", texts=[("x",)] * 3, layers={"top": ["a", "a", "b"], "fine": ["p", " ", "q"]})
     found = problems.examine(layered)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -162,6 +163,25 @@ def test_several_rows_of_a_picture(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join([*lines, "b.jpg,s,z"]))
     with pytest.raises(ValueError, match=r"t.csv:6: label must be that of line 3, which has the same picture, got 'z'"):
         readers.read("folder", tmp_path, captions="group")
+
+
+def test_a_folder_of_pictures_in_capitals(tmp_path):
+    save_picture(tmp_path / "Images" / "a.png", 1)
+    (tmp_path / "captions.txt").write_text("image,caption\na.png,one\na.png,two\n")  # as Flickr8k is handed on
+    assert readers.detect(tmp_path) == "folder"
+    found = readers.read("folder", tmp_path, captions="group")
+    assert found.texts == [("one", "two")]
+    assert found.pictures[0].exists()
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    try:
+        odd.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(ValueError, match=r"names of files must be UTF-8, got b'\\xff.png'"):
+        readers.read("folder", tmp_path)
 
 
 def test_a_folder_without_a_table(tmp_path):
@@ -356,6 +376,11 @@ def test_what_is_wrong_with_arrays(tmp_path, arrays, change, options, line):
     assert "\n" not in str(caught.value)
 
 
+def test_ids_that_are_numbers_of_matlab(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **(arrays | {"ids": np.arange(6.0)}))
+    assert readers.read("arrays", tmp_path / "a.npz").ids == list("012345")
+
+
 def test_no_pickle_is_opened(tmp_path):
     np.savez(tmp_path / "a.npz", image=np.array([{"a": 1}], object))
     with pytest.raises(ValueError, match="must be numbers"):
@@ -363,3 +388,15 @@ def test_no_pickle_is_opened(tmp_path):
     (tmp_path / "a.npz").write_bytes(io.BytesIO(b"PK\3\4 no archive").getvalue())
     with pytest.raises(ValueError, match="is damaged or no .npz file"):
         readers.read("arrays", tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_class_numbers_with_names_of_classes_that_do_not_occur(tmp_path, first):
+    numbers, names = np.array([2, 0, 2]) + first, np.array(["ant", "bee", "cat", "dog"])
+    np.savez(tmp_path / "a.npz", image=np.ones((3, 2)), text=np.ones((3, 2)), labels=numbers, classes=names)
+    made = readers.read("arrays", tmp_path / "a.npz", first_row=first)
+    assert made.class_names == ("ant", "bee", "cat", "dog")
+    assert made.labels.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
+    np.savez(tmp_path / "b.npz", image=np.ones((3, 2)), text=np.ones((3, 2)), labels=numbers + 2, classes=names)
+    with pytest.raises(ValueError, match=rf"class numbers from {first} to {first + 3}, for 4 names .* got {first + 2}"):
+        readers.read("arrays", tmp_path / "b.npz", first_row=first)

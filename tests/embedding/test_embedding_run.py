@@ -135,7 +135,7 @@ def test_what_is_there_is_not_made_again(folder, clip):
     again = embed(folder.path, image=spec, text=spec, **QUIET)
     assert [one.computed for one in again.sets] == [N, 0]
     assert again.sets[1].encoder == first.sets[0].encoder
-    with pytest.raises(ValueError, match="has text features clip already: overwrite or rename"):
+    with pytest.raises(ValueError, match="has text features clip already, made in another way: --overwrite"):
         embed(folder.path, text=spec, captions="first", **QUIET)
     assert embed(folder.path, text=spec, captions="first", name="short", **QUIET).sets[0].name == "short"
     assert embed(folder.path, text=spec, captions="first", overwrite=True, **QUIET).sets[0].computed == N

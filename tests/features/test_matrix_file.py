@@ -145,7 +145,7 @@ def test_no_more_than_a_block_is_held(tmp_path):
 
 
 FULL = """
-import resource, sys, numpy as np
+import pathlib, resource, sys, numpy as np
 from fasthash.features.matrix_file import write_matrix
 from fasthash.features.matrix_writer import MatrixWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
@@ -161,14 +161,15 @@ try:
             writer.append(block)
             writer.keep()
 except OSError as error:
-    print("resumed", error.errno, writer.done)
+    print("resumed", error.errno, writer.done, pathlib.Path(error.filename).name)
 """
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
-    (_, errno), (_, again, _) = (line.split() for line in done.stdout.splitlines())
+    (_, errno), (_, again, _, named) = (line.split() for line in done.stdout.splitlines())
     assert errno == again == "27"  # EFBIG
+    assert named == "resumed.partial"
     assert sorted(os.listdir(tmp_path)) == ["resumed.partial", "resumed.partial.json"]
     with MatrixWriter(tmp_path / "resumed", 3000, 10, {"a": 1}) as writer:  # with room again it goes on
         assert 800 <= writer.done < 1000

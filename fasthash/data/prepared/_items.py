@@ -194,10 +194,24 @@ def write_items(
                     columns["member"] = [None if p is None else p.member for p in part]
                 if captions is not None:
                     columns["captions"] = [list(texts) for texts in islice(said, count)]
-                file.write_table(pa.table(columns, schema=schema))
+                file.write_table(_table(pa, columns, schema, start))
 
     replace_file(folder / FILE, write)
     return tuple(field.name for field in fields[1:])
+
+
+def _table(pa: Any, columns: dict[str, Any], schema: Any, start: int) -> Any:
+    """These rows for Parquet, which keeps UTF-8 alone; half of a character, as cut-off JSON has it, is an error."""
+    try:
+        return pa.table(columns, schema=schema)
+    except UnicodeEncodeError:
+        for name, column in columns.items():
+            for row, value in enumerate(column):
+                texts = value if isinstance(value, list) else [value or ""]
+                bad = next((text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text)), None)
+                if bad is not None:
+                    raise ValueError(f"data prepare: {name} must be UTF-8, row {start + row} has {bad!r}") from None
+        raise
 
 
 def _place(path: str | os.PathLike[str], home: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -106,12 +107,21 @@ def read_record(folder: Path, op: str = "data.load") -> Record:
     try:
         record = Record.model_validate_json(text)
     except ValidationError as error:
+        _check_version(text, path, op)  # a newer one may have other fields
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{op}: {path} is damaged or another file: {place or 'content'}: {first['msg']}") from None
-    if record.version > VERSION:
-        raise ValueError(f"{op}: {path} has format version {record.version}, this fasthash reads up to {VERSION}")
+    _check_version(text, path, op)
     return record
+
+
+def _check_version(text: str, path: Path, op: str) -> None:
+    try:
+        version = json.loads(text).get("version")
+    except (ValueError, AttributeError, RecursionError):
+        return
+    if isinstance(version, int) and version > VERSION:
+        raise ValueError(f"{op}: {path} has format version {version}, this fasthash reads up to {VERSION}")
 
 
 def write_record(folder: Path, record: Record) -> None:

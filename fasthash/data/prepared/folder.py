@@ -177,7 +177,10 @@ class Folder:
         if not NAME.fullmatch(name) or name.startswith("."):
             raise ValueError(f"{self.op}: a name of features must be letters, digits, '-', '_' and '.', got {name!r}")
         if name in read_record(self.path, self.op).features(side) and not overwrite:
-            raise ValueError(f"{self.op}: {self.record.name} has {side} features {name} already: overwrite or rename")
+            raise ValueError(
+                f"{self.op}: {self.record.name} has {side} features {name} already, made in another way: --overwrite"
+                " replaces them, --name OTHER keeps both"
+            )
 
     def load(
         self, *, image: str | None = None, text: str | None = None, split: str | None = None, captions: str = "join"

@@ -68,7 +68,7 @@ def write(
         raise ValueError(f"{_OP}: name must be letters, digits, '-', '_' and '.', got {gathered.name!r}")
     if not splits:
         raise ValueError(f"{_OP}: splits must hold at least one split, got none")
-    _check_place(home, overwrite)
+    check_place(home, overwrite)
     home.parent.mkdir(parents=True, exist_ok=True)
     part = home.with_name(f".{home.name}-{os.urandom(4).hex()}.tmp")
     part.mkdir()
@@ -82,7 +82,13 @@ def write(
     return Folder(home, op=_OP)
 
 
-def _check_place(home: Path, overwrite: bool) -> None:
+def check_place(folder: str | os.PathLike[str], overwrite: bool) -> None:
+    """Whether a prepared folder may be written there: asked before the long work too.
+
+    Raises:
+        FileExistsError: something else stands there, or a prepared folder that is not to be replaced.
+    """
+    home = Path(folder).expanduser().absolute()
     if home.exists() and not home.is_dir():
         raise FileExistsError(f"{_OP}: {home} must be a folder, got a file")
     if not home.exists() or not (held := {path.name for path in home.iterdir()} - {PICTURES}):
@@ -202,4 +208,8 @@ def _blocks(side: str, features: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
 
 def _save(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
     save = require("safetensors.numpy", "safetensors", "data", "prepared data").save_file
-    save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, str(path))
+    failure = require("safetensors", "safetensors", "data", "prepared data").SafetensorError
+    try:
+        save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, str(path))
+    except failure as error:  # a full disk is no OSError to safetensors
+        raise OSError(f"{_OP}: {path} cannot be written: {error}") from None

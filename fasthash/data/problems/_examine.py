@@ -121,10 +121,11 @@ def _of_features(gathered: Gathered) -> Iterator[Found]:
             continue
         step = max(1, _BLOCK // max(1, features[:1].nbytes))
         for start in range(0, len(features), step):
-            block = features[start : start + step]
+            with np.errstate(over="ignore"):  # features are kept as float32: what overflows there is none
+                block = np.asarray(features[start : start + step], np.float32)
             rows = start + np.flatnonzero(~np.isfinite(block).all(axis=1))
             for row in map(int, rows[:EXAMPLES]):
-                column = int(np.flatnonzero(~np.isfinite(features[row]))[0])
+                column = int(np.flatnonzero(~np.isfinite(block[row - start]))[0])
                 not_finite.setdefault(row, f"{side} features have {features[row, column]} in column {column}")
             bad[rows] = True
             rows = start + np.flatnonzero(~block.any(axis=1))

@@ -184,5 +184,17 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
             entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
         for entry in entries:
             if os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
+                if not _is_text(entry.name):
+                    name = os.fsencode(inside + entry.name)
+                    raise ValueError(f"{folder}: names of files must be UTF-8, got {name!r}")
                 yield f"{inside}{entry.name}"
         pending += [f"{inside}{entry.name}/" for entry in reversed(entries) if entry.is_dir()]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python keeps other bytes of it as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -153,8 +153,9 @@ def detect(path: str | os.PathLike[str]) -> str:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            raise ValueError(f"readers.detect: {place} may be {' or '.join(fits)}: name the kind")
-    raise ValueError(f"readers.detect: {place} is of no known layout; name one of {', '.join(k.name for k in every)}")
+            raise ValueError(f"readers.detect: {place} may be {' or '.join(fits)}: name the kind (--as {fits[0]})")
+    known = ", ".join(kind.name for kind in every)
+    raise ValueError(f"readers.detect: {place} is of no known layout; name one of {known} (--as)")
 
 
 def _fits(kind: Kind, place: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+PLAIN = ".txt"  # a .csv where it is named as the table
 _CELL = 1 << 24  # characters of one cell: a caption is never longer, an unclosed quote is
 
 
@@ -33,10 +34,10 @@ def read_table(path: Path, op: str, delimiter: str | None = None) -> Table:
         ValueError: names file, line and what is wrong with it.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in (*SUFFIXES, PLAIN):
         raise ValueError(f"{op}: a table must be a file {', '.join(SUFFIXES)}, got {path}")
     try:
-        if suffix in (".csv", ".tsv"):
+        if suffix in (".csv", ".tsv", PLAIN):
             return _read_csv(path, op, "\t" if suffix == ".tsv" else delimiter)
         return _columns(path, op, _json_list(path, op) if suffix == ".json" else _json_lines(path, op))
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from fasthash.data.gathered import Gathered
 from fasthash.data.readers._columns import GIVEN, multi_hot, name_of
 from fasthash.data.readers._registry import reader
 from fasthash.data.splits import Split
+from fasthash.data.tree import one_hot
 from fasthash.features._progress import Progress
 from fasthash.features.array_files import SUFFIXES, ArrayFile
 
@@ -54,7 +55,7 @@ def _detect(path: Path) -> bool:
         "query": "row numbers of the queries, or booleans [n]; database and train likewise",
         "database": "default: all that are not queries",
         "train": "default: the database",
-        "first_row": "what row numbers begin at: 0 (default), or 1 as MATLAB's do",
+        "first_row": "what numbers of rows and classes begin at: 0 (default), or 1 as MATLAB's do",
     },
     detect=_detect,
     general=True,
@@ -80,7 +81,7 @@ def read(where: Path, *, name: str | None, progress: Progress, **options: Any) -
     captions = None if texts is None else texts[0].strings(texts[1], n)
     n = len(captions) if n is None and captions is not None else n
     assert n is not None
-    labels, class_names = _labels(found, n)
+    labels, class_names = _labels(found, n, options.get("first_row", 0))
     return Gathered(
         name=name or name_of(where), ids=_words(found, "ids", n), texts=captions, labels=labels,
         class_names=class_names, splits=_splits(found, n, options.get("first_row", 0)), **sides,
@@ -180,12 +181,13 @@ def _words(found: _Arrays, role: str, n: int) -> list[str] | None:
     if file.kind(name) == "text":
         return [" ".join(words) for words in file.strings(name, n)]
     values = np.asarray(file.load(name)).reshape(-1)
-    if len(values) != n or values.dtype.kind not in "iu":
+    whole = values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
+    if len(values) != n or not whole or np.isinf(values).any():
         raise ValueError(f"{_OP}: {role} must be {n} words or whole numbers, got {values.dtype} {list(values.shape)}")
-    return [str(value) for value in values.tolist()]
+    return [str(int(value)) for value in values.tolist()]
 
 
-def _labels(found: _Arrays, n: int) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+def _labels(found: _Arrays, n: int, first_row: Any) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
     place = found.of("labels")
     if place is None:
         return None, ()
@@ -200,15 +202,30 @@ def _labels(found: _Arrays, n: int) -> tuple[NDArray[np.uint8] | None, tuple[str
     if not whole or len(values) != n or values.ndim not in (1, 2):
         raise ValueError(f"{shown} {values.dtype} {list(values.shape)}")
     if values.ndim == 1:
-        labels, numbers = multi_hot([(str(int(value)),) for value in values.tolist()], n)
-        names = _class_names(found, labels.shape[1])
-        return labels, names or numbers
+        return _numbered(found, values, n, first_row)
     if values.size and (values.min() < 0 or values.max() > 1):
         raise ValueError(f"{shown} values from {values.min()} to {values.max()}")
     return values.astype(np.uint8), _class_names(found, values.shape[1]) or tuple(map(str, range(values.shape[1])))
 
 
-def _class_names(found: _Arrays, classes: int) -> tuple[str, ...]:
+def _numbered(
+    found: _Arrays, values: NDArray[Any], n: int, first_row: Any
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Class numbers [n]: the classes that occur in their order; where more are named, each by its number."""
+    labels, numbers = multi_hot([(str(int(value)),) for value in values.tolist()], n)
+    names = _class_names(found, None)
+    if len(names) <= len(numbers):
+        return labels, _class_names(found, len(numbers)) or numbers
+    first, last = int(_begin(first_row)), len(names) - 1 + int(first_row)
+    if values.min() < first or values.max() > last:
+        raise ValueError(
+            f"{_OP}: labels must be class numbers from {first} to {last}, for {len(names)} names of classes and"
+            f" first_row={first}, got {values.min():g} to {values.max():g}"
+        )
+    return one_hot(values.astype(np.int64) - first, len(names)), names
+
+
+def _class_names(found: _Arrays, classes: int | None) -> tuple[str, ...]:
     place = found.of("classes")
     if place is None or place[0].kind(place[1]) != "text":
         return ()
@@ -226,12 +243,17 @@ def _splits(found: _Arrays, n: int, first_row: Any) -> dict[str, Split]:
     return {GIVEN: Split(query, database, database if train is None else train)}
 
 
+def _begin(first_row: Any) -> int:
+    if str(first_row) not in ("0", "1"):
+        raise ValueError(f"{_OP}: first_row must be 0 or 1, got {first_row!r}")
+    return int(first_row)
+
+
 def _rows(found: _Arrays, role: str, n: int, first_row: Any) -> NDArray[np.int64] | None:
     place = found.of(role)
     if place is None:
         return None
-    if str(first_row) not in ("0", "1"):
-        raise ValueError(f"{_OP}: first_row must be 0 or 1, got {first_row!r}")
+    _begin(first_row)
     values = np.asarray(place[0].load(place[1])).reshape(-1)
     if values.dtype == np.bool_ and len(values) == n:
         return np.flatnonzero(values)

@@ -32,14 +32,15 @@ from fasthash.features import Picture, array_files
 from fasthash.features._progress import Progress
 
 _OP = "folder"
-_NEAR = ("", "images", "pictures", "photos", "img", "imgs")  # folders beside a table in which its pictures often lie
+_NEAR = ("images", "pictures", "photos", "img", "imgs")  # folders beside a table in which its pictures often lie
 _NO_TABLE = ("license", "readme", "requirements", "package")
 _NOT_PLAIN = ("dataset.json", "dataset_info.json", "dataset_dict.json", "state.json")  # prepared, Hugging Face's
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Tables, and .json where there is no other: settings are often kept in such files."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES and path.is_file())
+    """Tables, Flickr8k's captions.txt too, and .json where there is no other: settings are often such files."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES or path.name == "captions.txt")
+    found = [path for path in found if path.is_file()]
     found = [path for path in found if not path.name.lower().startswith(_NO_TABLE)]
     return [path for path in found if path.suffix.lower() != ".json"] or found
 
@@ -185,9 +186,10 @@ def _pictures(
             raise FileNotFoundError(f"{op}: pictures: no such folder or archive: {place}")
         return PicturePaths(place, names) if place.is_dir() else in_archive(place, names, op)
     some = [name for name in names if name][:100]
-    for near in _NEAR:  # the first folder that has any; where none has, they are missing, and said to be
-        if any((home / near / name).is_file() for name in some):
-            return PicturePaths(home / near, names)
+    near = [home, *(path for path in sorted(home.iterdir()) if path.name.lower() in _NEAR and path.is_dir())]
+    for folder in near:  # the first that has any; where none has, they are missing, and said to be
+        if any((folder / name).is_file() for name in some):
+            return PicturePaths(folder, names)
     archives = [path for path in sorted(home.iterdir()) if path.suffix.lower() in ARCHIVES and path.is_file()]
     return in_archive(archives[0], names, op) if len(archives) == 1 else PicturePaths(home, names)
 
