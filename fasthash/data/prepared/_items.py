@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar
 
 from fasthash._files import replace_file
+from fasthash.data._lazy import Lazy
 from fasthash.features import Picture
 from fasthash.features._packages import require
 
@@ -29,7 +30,7 @@ def parquet() -> Any:
     return require("pyarrow.parquet", "pyarrow", "data", "prepared data")
 
 
-class Column(Sequence[T], Generic[T]):
+class Column(Lazy[T]):
     """One value a row, made of the columns of a Parquet file when it is asked for.
 
     The columns are read at the first look and kept as Arrow keeps them: a million short texts take their bytes and a
@@ -60,22 +61,13 @@ class Column(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return self._rows
 
-    @overload
-    def __getitem__(self, i: int) -> T: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            start, stop, step = i.indices(self._rows)
-            if step != 1:
-                return tuple(self[j] for j in range(start, stop, step))
-            return tuple(self._values(start, stop))
-        row = int(i) + (self._rows if i < 0 else 0)
-        if not 0 <= row < self._rows:
-            raise IndexError(f"row must be from 0 to {self._rows - 1}, got {i}")
+    def _at(self, row: int) -> T:
         return self._make(*(array[row].as_py() for array in self._read()))
+
+    def _some(self, rows: range) -> Sequence[T]:
+        if rows.step != 1:
+            return super()._some(rows)
+        return tuple(self._values(rows.start, rows.stop))
 
     def _values(self, start: int, stop: int) -> Iterator[T]:
         parts = [array.slice(start, max(0, stop - start)).to_pylist() for array in self._read()]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash.data._lazy import Lazy
 from fasthash.data._scratch import take_rows
 from fasthash.data.gathered import Gathered
 from fasthash.data.splits import Split
 
 
-class RowView(Sequence[Any]):
+class RowView(Lazy[Any]):
     """Some entries of a column, in an order of one's own."""
 
     def __init__(self, column: Sequence[Any], rows: NDArray[np.int64]) -> None:
@@ -25,14 +26,11 @@ class RowView(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, i: int) -> Any: ...
-    @overload
-    def __getitem__(self, i: slice) -> RowView: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return RowView(self._column, self._rows[i])
-        return self._column[int(self._rows[i])]
+    def _at(self, row: int) -> Any:
+        return self._column[int(self._rows[row])]
+
+    def _some(self, rows: range) -> RowView:
+        return RowView(self._column, self._rows[np.asarray(rows, np.int64)])
 
     def __iter__(self) -> Iterator[Any]:
         column = self._column
@@ -67,7 +65,7 @@ def take(gathered: Gathered, rows: NDArray[np.int64], splits: Mapping[str, Split
     )  # fmt: skip
 
 
-class RowNumbers(Sequence[str]):
+class RowNumbers(Lazy[str]):
     """The ids of pairs that have none: "0", "1", ..."""
 
     def __init__(self, n: int) -> None:
@@ -76,13 +74,8 @@ class RowNumbers(Sequence[str]):
     def __len__(self) -> int:
         return self._n
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: Any) -> Any:
-        found = range(self._n)[i]
-        return [str(row) for row in found] if isinstance(found, range) else str(found)
+    def _at(self, row: int) -> str:
+        return str(row)
 
 
 def _renumbered(split: Split, new: NDArray[np.int64]) -> Split:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash.data._lazy import Lazy
 from fasthash.data._scratch import Scratch
 from fasthash.data.gathered import Gathered
 from fasthash.data.readers._columns import GIVEN, multi_hot, split_of
@@ -38,7 +39,7 @@ def _compute() -> Any:
     return require("pyarrow.compute", "pyarrow", "data", "reading Parquet files")
 
 
-class ArrowColumn(Sequence[Any]):
+class ArrowColumn(Lazy[Any]):
     """A column as Arrow keeps it; a cell becomes an object of Python's when it is asked for."""
 
     def __init__(self, chunks: Sequence[Any]) -> None:
@@ -48,14 +49,7 @@ class ArrowColumn(Sequence[Any]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    @overload
-    def __getitem__(self, i: int) -> Any: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Any]: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [self[row] for row in range(len(self))[i]]
-        row = range(len(self))[i]
+    def _at(self, row: int) -> Any:
         chunk = bisect_right(self._ends, row)
         return self._chunks[chunk][row - (self._ends[chunk - 1] if chunk else 0)].as_py()
 
@@ -64,7 +58,7 @@ class ArrowColumn(Sequence[Any]):
             yield from chunk.to_pylist()
 
 
-class RowPlaces(Sequence[str]):
+class RowPlaces(Lazy[str]):
     """ "FILE row ROW" of every pair, from the first row of each file."""
 
     def __init__(self, files: Sequence[str], starts: Sequence[int], n: int) -> None:
@@ -73,14 +67,7 @@ class RowPlaces(Sequence[str]):
     def __len__(self) -> int:
         return self._n
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [self[row] for row in range(self._n)[i]]
-        row = range(self._n)[i]
+    def _at(self, row: int) -> str:
         file = bisect_right(self._starts, row) - 1
         return f"{self._files[file]} row {row - self._starts[file]}"
 

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash.data._lazy import Lazy
 from fasthash.data.splits import Split
 from fasthash.features import Picture
 
@@ -23,7 +24,7 @@ _HELD_OUT = ("val", "valid", "validation", "dev")
 SPLIT_WORDS = (*_QUERY, *_DATABASE, *_TRAIN, *_HELD_OUT)
 
 
-class PicturePaths(Sequence[Picture | None]):
+class PicturePaths(Lazy[Picture | None]):
     """Pictures that are files: names below a folder; the empty name is no picture."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -32,17 +33,11 @@ class PicturePaths(Sequence[Picture | None]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, i: int) -> Picture | None: ...
-    @overload
-    def __getitem__(self, i: slice) -> PicturePaths: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return PicturePaths(self._folder, self._names[i])
-        return Picture(self._folder / self._names[i]) if self._names[i] else None
+    def _at(self, row: int) -> Picture | None:
+        return Picture(self._folder / self._names[row]) if self._names[row] else None
 
 
-class PictureMembers(Sequence[Picture | None]):
+class PictureMembers(Lazy[Picture | None]):
     """Pictures inside archives: for each the number of its archive, and the member; "" is no picture."""
 
     def __init__(self, archives: Sequence[Path], which: NDArray[np.int32], members: Sequence[str]) -> None:
@@ -51,17 +46,11 @@ class PictureMembers(Sequence[Picture | None]):
     def __len__(self) -> int:
         return len(self._members)
 
-    @overload
-    def __getitem__(self, i: int) -> Picture | None: ...
-    @overload
-    def __getitem__(self, i: slice) -> PictureMembers: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return PictureMembers(self._archives, self._which[i], self._members[i])
-        return Picture(self._archives[self._which[i]], self._members[i]) if self._members[i] else None
+    def _at(self, row: int) -> Picture | None:
+        return Picture(self._archives[self._which[row]], self._members[row]) if self._members[row] else None
 
 
-class Places(Sequence[str]):
+class Places(Lazy[str]):
     """ "FILE:LINE" of every pair, from line numbers alone."""
 
     def __init__(self, file: str, numbers: Sequence[int] | NDArray[np.int64]) -> None:
@@ -70,12 +59,8 @@ class Places(Sequence[str]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> Places: ...
-    def __getitem__(self, i: Any) -> Any:
-        return Places(self._file, self._numbers[i]) if isinstance(i, slice) else f"{self._file}:{self._numbers[i]}"
+    def _at(self, row: int) -> str:
+        return f"{self._file}:{self._numbers[row]}"
 
 
 def name_of(where: Path | str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash.data._lazy import Lazy
 from fasthash.data.readers._columns import multi_hot, words
 
 NONE = "none"  # a role that no column has, said in an option
@@ -93,7 +94,7 @@ class Roles:
         return (f"columns that were not read: {', '.join(left)}",) if left else ()
 
 
-class Made(Sequence[Any]):
+class Made(Lazy[Any]):
     """Entries that are made from the cells of some columns when they are asked for."""
 
     def __init__(self, columns: Sequence[Sequence[Any]], make: Callable[..., Any]) -> None:
@@ -102,14 +103,8 @@ class Made(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._columns[0])
 
-    @overload
-    def __getitem__(self, i: int) -> Any: ...
-    @overload
-    def __getitem__(self, i: slice) -> Made: ...
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return Made([column[i] for column in self._columns], self._make)
-        return self._make(*(column[i] for column in self._columns))
+    def _at(self, row: int) -> Any:
+        return self._make(*(column[row] for column in self._columns))
 
     def __iter__(self) -> Iterator[Any]:
         return map(self._make, *self._columns)
