@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from fasthash.features._progress import Progress
+
+Self = TypeVar("Self", bound="_Bar")
 
 
 class TrainingProgress:
@@ -64,11 +66,26 @@ class TrainingProgress:
             self._map = f" · mAP i→t {entry['i2t']:.3f} t→i {entry['t2i']:.3f}"
 
 
-class CellProgress:
+class _Bar:
+    """A bar of rich's, or none, that runs inside a ``with`` block."""
+
+    _bar: Any = None
+
+    def __enter__(self: Self) -> Self:
+        self._began = time.monotonic()
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class CellProgress(_Bar):
     """A bar over the cells of a comparison, with the time left and the line of the latest one."""
 
     def __init__(self, cells: int, *, show: bool) -> None:
-        self._bar: Any = None
         if not show:
             return
         try:
@@ -90,15 +107,6 @@ class CellProgress:
         )
         self._task = self._bar.add_task("", total=cells)
 
-    def __enter__(self) -> CellProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
     def cell_done(self, line: str) -> None:
         """One more cell; line says what it gave."""
         if self._bar is not None:
@@ -110,7 +118,7 @@ class CellProgress:
             self._bar.refresh()
 
 
-class RowProgress:
+class RowProgress(_Bar):
     """A bar over rows, with rows per second and the time left; or a callback (done, total).
 
     Args:
@@ -119,7 +127,6 @@ class RowProgress:
 
     def __init__(self, title: str, rows: int, first: int, show: Progress) -> None:
         self._rows, self._first, self._report = rows, first, show if callable(show) else None
-        self._bar: Any = None
         if not show or callable(show):
             return
         try:
@@ -133,16 +140,6 @@ class RowProgress:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
             self._bar = Bar(*columns, TextColumn("{task.fields[speed]}"), console=console, transient=True)
             self._task = self._bar.add_task(title, total=rows, completed=first, speed="")
-
-    def __enter__(self) -> RowProgress:
-        self._began = time.monotonic()
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def done(self, rows: int) -> None:
         """So many are there now."""

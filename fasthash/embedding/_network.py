@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fasthash.features._progress import Progress, progress_bar
-from fasthash.features._threads import batch_workers, in_order
+from fasthash.features._progress import Progress
+from fasthash.features._threads import batch_workers, gathered, in_order
 from fasthash.features.base import Extractor, check_items
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -128,19 +128,9 @@ class NetworkEncoder:
         rows = check_items(items, f"{self.kind}.encode", self.items)
         target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         size = batch_size or self.batch[target.type != "cpu"]
-        out = np.empty((len(rows), self.width), np.float32)
         batches: Iterable[Batch] = ((i, rows[i : i + size]) for i in range(0, len(rows), size))
-        workers = None if len(rows) > size else 0
-        with (
-            progress_bar(f"{self.kind} features", len(rows), progress) as report,
-            closing(self.stream(batches, target, workers=workers)) as blocks,
-        ):
-            done = 0
-            for block in blocks:
-                out[done : done + len(block)] = block
-                done += len(block)
-                report(done)
-        return out
+        blocks = self.stream(batches, target, workers=None if len(rows) > size else 0)
+        return gathered(blocks, len(rows), self.width, f"{self.kind} features", progress)
 
     def stream(
         self,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash.features._progress import Progress, progress_bar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,3 +48,17 @@ def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterab
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def gathered(
+    blocks: Generator[NDArray[np.float32], None, None], rows: int, width: int, title: str, progress: Progress
+) -> NDArray[np.float32]:
+    """The blocks [m, width] one under the other, float32 [rows, width], with a bar; ends the threads behind them."""
+    out = np.empty((rows, width), np.float32)
+    with progress_bar(title, rows, progress) as report, closing(blocks):
+        done = 0
+        for block in blocks:
+            out[done : done + len(block)] = block
+            done += len(block)
+            report(done)
+    return out

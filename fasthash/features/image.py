@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash.features._packages import package_file, require
-from fasthash.features._progress import Progress, progress_bar
-from fasthash.features._threads import batch_workers, in_order
+from fasthash.features._progress import Progress
+from fasthash.features._threads import batch_workers, gathered, in_order
 from fasthash.features.base import check_items
 from fasthash.features.pictures import open_picture
 from fasthash.features.text import file_sha256
@@ -83,17 +82,7 @@ class EfficientNetLite0:
         rows = check_items(items, f"{_WHAT}.encode", "pictures")
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"{_WHAT}.encode: batch_size must be a whole number from 1, got {batch_size!r}")
-        out = np.empty((len(rows), self.width), np.float32)
-        with (
-            progress_bar("image features", len(rows), progress) as report,
-            closing(self._batches(rows, batch_size, device)) as batches,
-        ):
-            done = 0
-            for features in batches:
-                out[done : done + len(features)] = features
-                done += len(features)
-                report(done)
-        return out
+        return gathered(self._batches(rows, batch_size, device), len(rows), self.width, "image features", progress)
 
     def _batches(
         self, rows: Sequence[Any], batch_size: int | None, device: str | None
