@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from fasthash import codes, features
 from fasthash._files import replace_file
 from fasthash._native import is_torch, like
 from fasthash.models import backbones
+from fasthash.models.encoder import Encoder, build_encoder
 from fasthash.models.mapped import FeatureView, of_array
 from fasthash.models.pictures import PictureRows, announced
 from fasthash.models.tokens import TokenRows
-from fasthash.models.tower import Tower, TowerConfig
 
 FORMAT_VERSION = 1
 BATCH = 4096  # rows through a tower at once: bounds the memory of wide hidden layers
@@ -29,18 +29,24 @@ RAW_BATCH = 64  # pictures or texts through a backbone at once
 
 
 class HashModel(nn.Module):
-    """Two towers, and the extractors that turn raw pictures and texts into what the towers were trained on.
+    """Two encoders, and the extractors that turn raw pictures and texts into what the encoders were trained on.
 
     Args:
-        image, text: towers of the same number of bits; one with a backbone takes raw pictures or texts, nothing else.
+        image, text: encoders of the same number of bits; one with a backbone takes raw pictures or texts, nothing else.
         image_extractor, text_extractor: from ``fasthash.features``; None when only features can be encoded.
         info: what should be known about its making (method, data, seed, options); JSON-able.
     """
 
+    kind: ClassVar[str] = "hamming"  # in config.json, so that `load` makes one of the same class
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _MODELS[cls.kind] = cls
+
     def __init__(
         self,
-        image: Tower,
-        text: Tower,
+        image: Encoder,
+        text: Encoder,
         *,
         image_extractor: features.Extractor | None = None,
         text_extractor: features.Extractor | None = None,
@@ -59,7 +65,25 @@ class HashModel(nn.Module):
 
     @property
     def bits(self) -> int:
+        """Code length."""
         return self.image.config.bits
+
+    def shape(self) -> dict[str, Any]:
+        """JSON-able: what `of_shape` needs beside the encoders to make a model that weights are filled into."""
+        return {}
+
+    @classmethod
+    def of_shape(cls, shape: dict[str, Any], image: Encoder, text: Encoder, **others: Any) -> HashModel:
+        """A model of the shape that `shape` told; ``others`` as of the class."""
+        return cls(image, text, **others)
+
+    def pack(self, h: Tensor) -> NDArray[np.uint8]:
+        """Codes uint8 [n, ceil(bits / 8)] of what an encoder makes."""
+        made: NDArray[np.uint8] = codes.pack(h.cpu().numpy())
+        return made
+
+    def require_hamming(self, op: str) -> None:
+        """ValueError, in one line that starts with ``op``, where codes are no codes for Hamming distances."""
 
     def takes(self, side: str) -> str:
         """What a side ("image" or "text") encodes without an extractor: "features", "pictures" or "texts"."""
@@ -98,7 +122,7 @@ class HashModel(nn.Module):
         return self._encode("text", self.text, self.text_extractor, items, relaxed=True)
 
     def _encode(
-        self, side: str, tower: Tower, extractor: features.Extractor | None, items: Any, *, relaxed: bool = False
+        self, side: str, tower: Encoder, extractor: features.Extractor | None, items: Any, *, relaxed: bool = False
     ) -> Any:
         op = f"{'relax' if relaxed else 'encode'}_{side}"
         ready = is_torch(items) or isinstance(items, FeatureView) or (isinstance(items, np.ndarray) and items.ndim == 2)
@@ -125,7 +149,7 @@ class HashModel(nn.Module):
         return like(made, items) if is_torch(items) else made
 
     @staticmethod
-    def _inputs(op: str, tower: Tower, items: Any, extractor: features.Extractor | None) -> Iterator[Tensor]:
+    def _inputs(op: str, tower: Encoder, items: Any, extractor: features.Extractor | None) -> Iterator[Tensor]:
         """Features, or those of raw items, on the tower's device, checked, a part at a time."""
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
@@ -139,7 +163,7 @@ class HashModel(nn.Module):
             yield rows.to(tower.mean.device, torch.float32)
 
     @staticmethod
-    def _inputs_from_raw(tower: Tower, items: Sequence[Any]) -> Iterator[Tensor]:
+    def _inputs_from_raw(tower: Encoder, items: Sequence[Any]) -> Iterator[Tensor]:
         """Pixels of pictures, decoded in threads a batch ahead of the network, or tokens of texts."""
         device = tower.mean.device
         if isinstance(tower.backbone, backbones.PictureBackbone):
@@ -150,9 +174,9 @@ class HashModel(nn.Module):
         else:
             yield from TokenRows(items, tower.backbone, device).tokens.split(RAW_BATCH)  # type: ignore[arg-type]
 
-    def _made(self, tower: Tower, n: int, parts: Iterator[Tensor], relaxed: bool) -> NDArray[Any]:
+    def _made(self, tower: Encoder, n: int, parts: Iterator[Tensor], relaxed: bool) -> NDArray[Any]:
         """Codes of n rows: packed as soon as a part is made, so that no relaxed code is kept; or those, float32."""
-        width, dtype = (self.bits, np.float32) if relaxed else (-(-self.bits // 8), np.uint8)
+        width, dtype = (tower.config.bits, np.float32) if relaxed else (-(-self.bits // 8), np.uint8)
         out: NDArray[Any] = np.empty((n, width), dtype)
         start = 0
         was_training = self.training
@@ -160,8 +184,10 @@ class HashModel(nn.Module):
         try:
             with torch.inference_mode():
                 for part in parts:
-                    h = tower(part).float().cpu().numpy()
-                    made = h if relaxed else codes.pack(h)
+                    h = tower(part)
+                    # as it is where it is finer: a tiny number must not lose its sign
+                    h = h if h.dtype == torch.float64 else h.float()
+                    made = h.cpu().numpy() if relaxed else self.pack(h)
                     out[start : start + len(made)] = made
                     start += len(made)
         finally:
@@ -173,9 +199,17 @@ class HashModel(nn.Module):
         safetensors = _safetensors()
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        tensors: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, value in self.state_dict().items():
+            tensors[name] = value.detach().cpu().contiguous()
+            if tensors[name].data_ptr() in seen:  # both encoders may hold one module: each has it in the file
+                tensors[name] = tensors[name].clone()
+            seen.add(tensors[name].data_ptr())
         config: dict[str, Any] = {"format": "fasthash.model", "version": FORMAT_VERSION, "bits": self.bits}
         config |= {"image": self.image.config.to_dict(), "text": self.text.config.to_dict(), "info": self.info}
+        if self.kind != HashModel.kind:
+            config["model"] = {"kind": self.kind, **self.shape()}
         for side, extractor in (("image", self.image_extractor), ("text", self.text_extractor)):
             config[f"{side}_extractor"] = None if extractor is None else extractor.config()
             if extractor is not None:
@@ -203,15 +237,12 @@ class HashModel(nn.Module):
             spec, own = config[f"{side}_extractor"], _take(tensors, f"{side}_extractor.")
             extractors[side] = None if spec is None else features.from_config(spec, own)
         try:
-            towers = [_tower(config[side], _take(tensors, f"{side}_backbone.")) for side in ("image", "text")]
+            towers = [build_encoder(config[side], _take(tensors, f"{side}_backbone.")) for side in ("image", "text")]
         except (TypeError, KeyError) as error:
-            raise ValueError(f"HashModel.load: {folder}/config.json describes no tower: {error}") from None
-        model = cls(
-            *towers,
-            image_extractor=extractors["image"],
-            text_extractor=extractors["text"],
-            info=config["info"],
-        )
+            raise ValueError(f"HashModel.load: {folder}/config.json describes no encoder: {error}") from None
+        model = _empty(folder, config, *towers, image_extractor=extractors["image"], text_extractor=extractors["text"])
+        if not isinstance(model, cls):
+            raise ValueError(f"{cls.__name__}.load: {folder} holds a {type(model).__name__}")
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
@@ -220,7 +251,19 @@ class HashModel(nn.Module):
         return model.to(device).eval()
 
 
-def _check_width(op: str, tower: Tower, items: Any) -> None:
+_MODELS: dict[str, type[HashModel]] = {HashModel.kind: HashModel}  # by kind
+
+
+def _empty(folder: Path, config: dict[str, Any], image: Encoder, text: Encoder, **extractors: Any) -> HashModel:
+    """The model that a config describes, its weights still to be loaded."""
+    shape = config.get("model", {"kind": HashModel.kind})
+    try:
+        return _MODELS[shape["kind"]].of_shape(shape, image, text, info=config["info"], **extractors)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"HashModel.load: {folder}/config.json describes no model: {error}") from None
+
+
+def _check_width(op: str, tower: Encoder, items: Any) -> None:
     if len(items.shape) != 2 or items.shape[1] != tower.config.width:
         raise ValueError(f"{op}: features must be [n, {tower.config.width}] as in training, got {tuple(items.shape)}")
 
@@ -228,11 +271,6 @@ def _check_width(op: str, tower: Tower, items: Any) -> None:
 def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
     """The arrays under a prefix, taken out of ``tensors``."""
     return {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if name.startswith(prefix)}
-
-
-def _tower(values: dict[str, Any], own: dict[str, Any]) -> Tower:
-    config = TowerConfig.from_dict(values)
-    return Tower(config, None if config.backbone is None else backbones.from_config(config.backbone, own))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fasthash.models import backbones
 from fasthash.models.channel_norm import ChannelNorm
+from fasthash.models.encoder import Encoder, encoder_kind
 from fasthash.models.multiscale import MultiScale, MultiScaleWords
 from fasthash.models.sparse import SparseBatch, is_sparse
 from fasthash.models.word_linear import WordLinear
@@ -47,7 +48,8 @@ class TowerConfig:
         return values
 
 
-class Tower(nn.Module):
+@encoder_kind
+class Tower(Encoder):
     """A row's features [n, width] -> relaxed codes h [n, bits], before any sign or tanh: ``head(trunk(x))``.
 
     Args:
@@ -55,8 +57,10 @@ class Tower(nn.Module):
         backbone: network from pixels or tokens to the features; default: what the config describes, if anything.
     """
 
-    mean: Tensor
-    backbone: backbones.Backbone | None
+    kind = "tower"
+    config_type: ClassVar[type[TowerConfig]] = TowerConfig
+
+    config: TowerConfig
 
     def __init__(self, config: TowerConfig, backbone: backbones.Backbone | None = None) -> None:
         super().__init__()
@@ -79,11 +83,20 @@ class Tower(nn.Module):
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))
         self.norm = ChannelNorm() if config.channel_norm == "first and last" else nn.Identity()
-        layers.append(nn.Linear(widths[-1], config.bits))
+        layers.append(nn.Linear(widths[-1], self._outputs()))
         self.layers = nn.Sequential(*layers)
         if config.init_std is not None:
             for parameter in self.parameters() if backbone is None else self.layers.parameters():
                 nn.init.normal_(parameter, std=config.init_std)
+
+    def _outputs(self) -> int:
+        """Width of the hash layer."""
+        return self.config.bits
+
+    @classmethod
+    def build(cls, config: dict[str, Any], tensors: dict[str, Any]) -> Tower:
+        shape = cls.config_type.from_dict(config)
+        return cls(shape, None if shape.backbone is None else backbones.from_config(shape.backbone, tensors))
 
     @torch.no_grad()
     def fit_mean(self, mean: Tensor) -> None:
@@ -127,12 +140,17 @@ class Tower(nn.Module):
             return self.layers[1:-1](self._first_of_entries(x))
         return self.trunk_of(x if self.backbone is None else self.backbone(x))
 
-    def trunk_of(self, features: Tensor) -> Tensor:
-        """`trunk` from the features [n, width] that the backbone has made already."""
+    def scaled(self, features: Tensor) -> Tensor:
+        """Features [n, width] as the first layer is given them: centred, and at one length where that is asked for."""
         features = features - self.mean
         if self.config.normalize:
             # unit rows times sqrt(width): entries of order one, so the layers' default initialisation fits
             features = nn.functional.normalize(features, eps=1e-12) * self.config.width**0.5
+        return features
+
+    def trunk_of(self, features: Tensor) -> Tensor:
+        """`trunk` from the features [n, width] that the backbone has made already."""
+        features = self.scaled(features)
         if self.scales is not None:
             features = self.scales(features)
         return self.layers[:-1](features)
