@@ -21,15 +21,16 @@ from fasthash.metrics._graded import GradedScores, ndcg
 from fasthash.metrics._histograms import Histograms, histograms
 from fasthash.metrics._papers import Paper, papers
 from fasthash.metrics._protocols import MEASURES, NO_RELEVANT, TIES, Measure, Protocol, protocols
-from fasthash.metrics._scores import Scores
+from fasthash.metrics._real import evaluate_scores
+from fasthash.metrics._scores import RankingScores, Scores
 from fasthash.metrics._separation import Separation, separation
 from fasthash.metrics._significance import Interval, PairedTest, bootstrap, paired_test
 from fasthash.metrics._summary import Summary, summary
 
 __all__ = [
     "MEASURES", "NO_RELEVANT", "TIES", "GradedScores", "Histograms", "Interval", "Lookup", "Measure", "PRCurve",
-    "PairedTest", "Paper", "Protocol", "RadiusCurve", "RankCurve", "Scores", "Separation", "Summary",
-    "average_precision", "bootstrap", "evaluate", "histograms", "lookup", "ndcg", "paired_test", "papers",
-    "precision_at", "precision_recall", "precision_recall_by_radius", "precision_recall_by_rank", "protocols",
+    "PairedTest", "Paper", "Protocol", "RadiusCurve", "RankCurve", "RankingScores", "Scores", "Separation", "Summary",
+    "average_precision", "bootstrap", "evaluate", "evaluate_scores", "histograms", "lookup", "ndcg", "paired_test",
+    "papers", "precision_at", "precision_recall", "precision_recall_by_radius", "precision_recall_by_rank", "protocols",
     "recall_at", "separation", "summary",
 ]  # fmt: skip

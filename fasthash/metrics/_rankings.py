@@ -41,11 +41,13 @@ class Rankings:
 
     def average_precisions(self, measure: Measure) -> tuple[float, Floats, NDArray[np.bool_]]:
         """(mAP, AP of each query, whether each is in the mean)."""
-        ap, hit = self._average_precisions(measure.protocol, self.within(measure.cut), measure.ties)
-        counted = np.ones(len(ap), bool) if measure.no_relevant == "zero" else self.total > 0
-        if measure.protocol == "map_at_k_hitonly":
-            return _expected.mean_over_hit_queries(ap, hit), ap, hit > 0
-        return mean(ap, counted), ap, counted
+        ap, hit = self.average_precision(measure)
+        value, counted = mean_of(measure, ap, hit, self.total)
+        return value, ap, counted
+
+    def average_precision(self, measure: Measure) -> tuple[Floats, Floats]:
+        """(AP, probability of a hit) of each query."""
+        return self._average_precisions(measure.protocol, self.within(measure.cut), measure.ties)
 
     def hits(self, ranks: Sequence[int], ties: str) -> Floats:
         """float64 [nq, len(ranks)]: (expected) relevant items of ranks 1 to each of ranks."""
@@ -109,6 +111,14 @@ class Rankings:
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]
+
+
+def mean_of(measure: Measure, ap: Floats, hit: Floats, total: NDArray[np.int64]) -> tuple[float, NDArray[np.bool_]]:
+    """(mAP, whether each query is in the mean) from AP, probability of a hit, and number of relevant items of each."""
+    counted = np.ones(len(ap), bool) if measure.no_relevant == "zero" else total > 0
+    if measure.protocol == "map_at_k_hitonly":
+        return _expected.mean_over_hit_queries(ap, hit), hit > 0
+    return mean(ap, counted), counted
 
 
 def mean(values: Floats, counted: NDArray[np.bool_]) -> float:

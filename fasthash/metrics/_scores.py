@@ -14,8 +14,8 @@ from fasthash.metrics._rankings import Rankings
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Result of `evaluate`.
+class RankingScores:
+    """One measure of a ranking of a database by each query.
 
     A query without any relevant item has AP 0; `queries_without_relevant` says how many there are, and `no_relevant`
     whether they are in the means.
@@ -30,12 +30,31 @@ class Scores:
     ties: str
     k: int | None  # the cut, None for the whole database
     no_relevant: str
-    bits: int
     nq: int
     nb: int
     queries_without_relevant: int
     unlabelled_queries: int  # rows without any label
     unlabelled_items: int
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines(f"{self.nq:,} queries x {self.nb:,} items"))
+
+    def _lines(self, sizes: str) -> list[str]:
+        cut = "" if self.k is None else f", k = {self.k}"
+        lines = [f"mAP {self.value:.4f} ({self.protocol}{cut}, {self.ties} ties)", sizes]
+        if self.queries_without_relevant:
+            treated = "count as 0" if self.no_relevant == "zero" else "are left out"
+            lines.append(f"{self.queries_without_relevant:,} queries without a relevant item {treated}")
+        if self.unlabelled_items:
+            lines.append(f"{self.unlabelled_items:,} database items without a label")
+        return lines
+
+
+@dataclass(frozen=True)
+class Scores(RankingScores):
+    """Result of `evaluate`: of a ranking by Hamming distance."""
+
+    bits: int
     pr: PRCurve
     histograms: Histograms
 
@@ -47,18 +66,8 @@ class Scores:
         return lookup_within(kept, radius, "lookup")
 
     def __str__(self) -> str:
-        cut = "" if self.k is None else f", k = {self.k}"
-        lines = [
-            f"mAP {self.value:.4f} ({self.protocol}{cut}, {self.ties} ties)",
-            f"{self.nq:,} queries x {self.nb:,} items, {self.bits} bits; "
-            f"precision within radius 2: {self.lookup().precision:.4f}",
-        ]
-        if self.queries_without_relevant:
-            treated = "count as 0" if self.no_relevant == "zero" else "are left out"
-            lines.append(f"{self.queries_without_relevant:,} queries without a relevant item {treated}")
-        if self.unlabelled_items:
-            lines.append(f"{self.unlabelled_items:,} database items without a label")
-        return "\n".join(lines)
+        within = f"precision within radius 2: {self.lookup().precision:.4f}"
+        return "\n".join(self._lines(f"{self.nq:,} queries x {self.nb:,} items, {self.bits} bits; {within}"))
 
 
 def scores_of(inputs: Inputs, rankings: Rankings, measure: Measure, pr: PRCurve) -> Scores:

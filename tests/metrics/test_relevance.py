@@ -122,7 +122,7 @@ def test_database_of_training_items_alone_is_refused():
     assert set(data.split.database) <= set(data.split.train)
     with pytest.raises(ValueError, match="evaluate: database 'without_train' is empty, all of .* is trained on"):
         score(random_codes(data, 8), data, database="without_train")
-    with pytest.raises(ValueError, match="evaluate: database must be one of all, without_train, got 'test'"):
+    with pytest.raises(ValueError, match="evaluate: database must be one of all, without_train, learned, got 'test'"):
         score(random_codes(data, 8), data, database="test")
 
 
