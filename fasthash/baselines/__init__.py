@@ -1,16 +1,13 @@
 """What a learned code is compared with: closed forms and real-valued references. NumPy alone, float64."""
 
-from fasthash.baselines.cca import CCA, LinearHash
 from fasthash.baselines.embedding_codes import ITQ, EmbeddingHash, RandomRotation
 from fasthash.baselines.ranking import RealScores, rank_by_cosine
 from fasthash.baselines.ridge import LabelRegression, RidgeLabels
 
 __all__ = [
-    "CCA",
     "ITQ",
     "EmbeddingHash",
     "LabelRegression",
-    "LinearHash",
     "RandomRotation",
     "RealScores",
     "RidgeLabels",

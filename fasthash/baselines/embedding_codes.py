@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._arguments import whole_number
+from fasthash._rotation import itq_rotation, orthonormal
 from fasthash.baselines._linear import Floats, check_features
 from fasthash.codes import check_bits, pack
 
@@ -66,7 +67,7 @@ class RandomRotation:
         bits, width = check_bits(bits, "random rotation"), x.shape[1]
         directions = np.random.default_rng(self.seed).standard_normal((width, bits))
         if bits <= width:
-            directions = _orthonormal(directions)
+            directions = orthonormal(directions)
         return EmbeddingHash(x.mean(axis=0), directions)
 
 
@@ -103,35 +104,10 @@ class ITQ:
         _, directions = np.linalg.eigh(x.T @ x)
         principal: Floats = directions[:, ::-1][:, :bits]
         principal = principal * np.where(principal[np.abs(principal).argmax(axis=0), np.arange(bits)] < 0, -1.0, 1.0)
-        v = x @ principal
-        rotation = _orthonormal(np.random.default_rng(self.seed).standard_normal((bits, bits)))
-        objective = []
-        for _ in range(self.iterations):
-            turned = v @ rotation
-            signs = _sign(turned)
-            objective.append(_error(signs, turned))
-            left, _, right = np.linalg.svd(v.T @ signs)
-            rotation = left @ right
-        turned = v @ rotation
-        objective.append(_error(_sign(turned), turned))
-        return EmbeddingHash(mean, principal @ rotation, tuple(objective))
-
-
-def _sign(x: Floats) -> Floats:
-    return np.where(x >= 0, 1.0, -1.0)
-
-
-def _error(signs: Floats, turned: Floats) -> float:
-    return float(np.square(signs - turned).sum() / len(turned))
+        rotation, objective = itq_rotation(x @ principal, self.iterations, self.seed)
+        return EmbeddingHash(mean, principal @ rotation, objective)
 
 
 def _unit(rows: Floats) -> Floats:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(norm > 1e-12, norm, 1.0))
-
-
-def _orthonormal(x: Floats) -> Floats:
-    """The columns of a normal random matrix made orthonormal; the signs make every outcome equally likely."""
-    q, r = np.linalg.qr(x)
-    made: Floats = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    return made

@@ -203,10 +203,9 @@ class FloatNeighbours(Method):
 
 def _device_of(rows: Any) -> torch.device:
     """Where a batch of these rows lies."""
-    for name in ("tokens", "features"):
-        if hasattr(rows, name):
-            return torch.device(getattr(rows, name).device)
-    return torch.device(rows.device)
+    if hasattr(rows, "device"):  # first: the features of rows in a file are read when they are asked for
+        return torch.device(rows.device)
+    return torch.device((rows.tokens if hasattr(rows, "tokens") else rows.features).device)
 
 
 def _sign_straight_through(h: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ import signal
 import numpy as np
 import pytest
 import torch
+from cca_truth import cca_truth
 
 import fasthash
 from fasthash import search
 from fasthash._stepper import Stepper
-from fasthash.baselines import CCA, RandomRotation
+from fasthash.baselines import RandomRotation
 from fasthash.cli._run import run as command_line
 from fasthash.data import PairedDataset
 from fasthash.methods import TrainData, get, resolve_options
@@ -50,8 +51,9 @@ def test_loss_equals_the_formula(rows, options):
     with torch.no_grad():
         codes = {side: np.where(h.numpy() >= 0, 1.0, -1.0) for side, h in method.encode(batch, "joint").items()}
     image, text = (x.features.double().numpy() for x in (rows.image, rows.text))
-    cca = CCA(1.0).fit(image, text, 5)
-    joint = [unit(z * cca.correlations)[index] for z in (cca.project_image(image), cca.project_text(text))]
+    *weights, correlations = cca_truth(image, text, 1.0, 5)
+    spaces = zip((image, text), weights, strict=True)
+    joint = [unit((x - x.mean(0)) @ w * correlations)[index] for x, w in spaces]
     o, temperature, wanted = method.options, method.temperatures, 0.0
     if o.across:
         teacher, student = joint[0] @ joint[1].T, codes["image"] @ codes["text"].T / 8
