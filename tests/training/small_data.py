@@ -28,6 +28,15 @@ FAST = {
         "discriminator_hidden": (8,), "local_width": 8, "regions": 4, "words": 6, "lr": 1e-2, "lr_label": 1e-2,
         "lr_label_first": 1e-2, "lr_discriminator": 1e-3, "adversary": 0.05, "dropout": 0.2,
     },
+    "dbrc": {"epochs": 4, "batch_size": 16, "lr": 1e-2, "image_hidden": (16,), "text_hidden": (16,)},
+    "udcmh": {
+        "epochs": 4, "batch_size": 16, "lr": 1e-2, "image_hidden": (16,), "text_hidden": (16,), "centre": True,
+        "normalize": True, "rounds": 2, "neighbours": 10, "iterations": 2, "sweeps": 2, "dropout": 0.2,
+    },
+    "cdq": {
+        "epochs": 4, "batch_size": 16, "width": 16, "image_hidden": (16,), "text_hidden": (16,), "centre": True,
+        "normalize": True, "init_std": None, "lr_image": 0.02, "lr_text": 0.02, "last_layer": 1.0, "dropout": 0.2,
+    },
 }  # fmt: skip
 # enough to have learnt the three classes
 LONGER = {
@@ -37,6 +46,9 @@ LONGER = {
     "hichnet": {"epochs": 20},
     "ssah": {"epochs": 12},
     "udsph": {"epochs": 20},
+    "dbrc": {"epochs": 20},
+    "udcmh": {"epochs": 20},
+    "cdq": {"epochs": 20},
 }
 
 
