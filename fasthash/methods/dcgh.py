@@ -74,6 +74,7 @@ class DCGH(Method):
             {"centre": True, "normalize": True, "image_hidden": hidden, "text_hidden": hidden, **values},
         )
         for data, hidden, values in (
+            ("wiki", (256,), {"epochs": 40, "lr": 3e-3, "dropout": 0.2, "code_dropout": 0.0}),
             ("fashion_products", (512,), {"epochs": 15, "lr": 2e-3, "dropout": 0.2}),
             ("movie_posters", (256,), {"epochs": 20, "dropout": 0.5}),
             (

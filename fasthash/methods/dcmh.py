@@ -55,6 +55,11 @@ class DCMH(Alternating):
             "fasthash's own: two-layer towers, AdamW; as emoji's, looked at on a fifth of the training rows at 64 bits",
             _FEATURES | {"epochs": 15},
         ),
+        "wiki": Preset(
+            "fasthash's own: two-layer towers, AdamW; as movie_posters', looked at on a fifth of the training rows at"
+            " 64 bits",
+            _FEATURES | {"epochs": 15},
+        ),
     }
 
     options: DCMHOptions

@@ -96,6 +96,24 @@ class SSAH(LabelGuided):
                 "lr_decay": 0.65,
             },
         ),
+        # ten topics of a text say little: weight decay holds the towers, for dropout leaves too few of them
+        "wiki": Preset(
+            _SOURCE,
+            _FEATURE_MODE
+            | {
+                "epochs": 10,
+                "batch_size": 64,
+                "width": 256,
+                "label_hidden": (),
+                "dropout": 0.0,
+                "weight_decay": 1.0,
+                "eta": 1.0,
+                "beta": 1.0,
+                "label_passes": (5,),
+                "lr_label": 1e-3,
+                "lr_decay": 0.8,
+            },
+        ),
         "emoji": Preset(
             _SOURCE,
             _FEATURE_MODE

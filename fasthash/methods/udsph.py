@@ -76,6 +76,19 @@ class UDSPH(LabelGuided):
             | _ONE_LABEL
             | {"epochs": 7, "width": 256, "dropout": 0.1, "label_first": 8, "lr_decay": 0.65},
         ),
+        "wiki": Preset(
+            _SOURCE,
+            _FEATURE_MODE
+            | _ONE_LABEL
+            | {
+                "epochs": 10,
+                "width": 256,
+                "dropout": 0.0,
+                "weight_decay": 1.0,
+                "label_first": 8,
+                "lr_decay": 0.8,
+            },
+        ),
         "emoji": Preset(
             _SOURCE,
             _FEATURE_MODE
