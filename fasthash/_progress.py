@@ -12,9 +12,9 @@ Self = TypeVar("Self", bound="_Bar")
 
 
 class TrainingProgress:
-    """A bar over epochs with the live loss and the latest mAP of both directions."""
+    """A bar over epochs, or another unit, with the live loss and the latest mAP of both directions."""
 
-    def __init__(self, title: str, epochs: int, *, show: bool) -> None:
+    def __init__(self, title: str, epochs: int, *, show: bool, unit: str = "epochs") -> None:
         self._live: Any = None
         self._map = ""
         if not show:
@@ -26,7 +26,7 @@ class TrainingProgress:
             from rich.text import Text
         except ImportError:
             return
-        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs,"), TimeRemainingColumn())
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn(f"{unit},"), TimeRemainingColumn())
         self._bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("left"), auto_refresh=False)
         self._task = self._bar.add_task(title, total=epochs)
         # losses and mAP on a line of their own: beside the bar they would push it out of a narrow terminal
@@ -52,14 +52,14 @@ class TrainingProgress:
             for entry in history:
                 self._remember(entry)
 
-    def epoch_done(self, entry: dict[str, Any]) -> None:
-        """One more epoch; entry is its line of the history."""
+    def epoch_done(self, entry: dict[str, Any], epochs: int | None = None) -> None:
+        """One more epoch; entry is its line of the history, ``epochs`` how many there are, where that is known late."""
         if self._live is None:
             return
         self._remember(entry)
         losses = (f"{key.removeprefix('loss_')} {value:.4g}" for key, value in entry.items() if "loss_" in key)
         self._note.plain = f"loss {' '.join(losses)}{self._map}"
-        self._bar.update(self._task, advance=1)
+        self._bar.update(self._task, advance=1, total=epochs)  # None leaves it as it is
 
     def _remember(self, entry: dict[str, Any]) -> None:
         if "i2t" in entry:

@@ -209,7 +209,7 @@ def _evaluated(run: Run) -> evaluation.Evaluation:
 
 
 def _curve(scores: evaluation.Evaluation, method: str, direction: str) -> report.Curve:
-    pr = scores.scores["map_all"][direction].pr
+    pr = scores.summaries[direction].pr
     some = pr.retrieved > 0
     bits = scores.codes.bits
     return report.Curve(f"{method}, {bits} bits", pr.recall[some], pr.precision[some], method=method, bits=bits)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ from fasthash import metrics
 from fasthash._raw_inputs import model_inputs
 from fasthash.codes import CodeStats, describe, pack
 from fasthash.data import PairedDataset
-from fasthash.metrics import GradedScores, Measure, Scores, Summary
-from fasthash.models import HashModel
+from fasthash.metrics import GradedScores, Measure, RankingScores, Summary
+from fasthash.models import HashModel, QuantizedModel
+from fasthash.models.learned import LearnedCodes
 
 DIRECTIONS = ("i2t", "t2i")
-DATABASES = ("all", "without_train")
+DATABASES = ("all", "without_train", "learned")
 # what `evaluate` computes unless told otherwise
 PROTOCOLS = {
     "map_all": Measure("map_all"),
@@ -33,6 +34,8 @@ MEASURES = {**PROTOCOLS, **metrics.MEASURES}
 class Codes:
     """Packed codes of a data set's queries and database, each row encoded from one modality alone."""
 
+    hamming: ClassVar[bool] = True  # whether distances between codes say who is near
+
     bits: int
     query_image: NDArray[np.uint8]
     query_text: NDArray[np.uint8]
@@ -45,6 +48,27 @@ class Codes:
             return self.query_image, self.database_text
         return self.query_text, self.database_image
 
+    def require_hamming(self, op: str) -> None:
+        """ValueError, in one line that starts with ``op``, where distances between codes say nothing."""
+
+
+@dataclass(frozen=True)
+class QuantizedCodes(Codes):
+    """Codes of a `QuantizedModel`: items are ranked by inner products of their reconstructions with real queries."""
+
+    hamming: ClassVar[bool] = False
+
+    model: QuantizedModel
+    query_vectors: dict[str, NDArray[np.float32]]  # of "image" and "text", [nq, width]
+
+    def scores(self, direction: str) -> Callable[[slice], NDArray[np.float32]]:
+        """Of the queries of a slice and all items of the database, float32 [m, nb]."""
+        queries, (_, items) = self.query_vectors["image" if direction == "i2t" else "text"], self.pair(direction)
+        return lambda rows: self.model.scores(queries[rows], items)
+
+    def require_hamming(self, op: str) -> None:
+        self.model.require_hamming(op)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -52,11 +76,12 @@ class Evaluation:
 
     data: str
     codes: Codes
-    scores: dict[str, dict[str, Scores]]  # none of graded relevance
+    scores: Mapping[str, Mapping[str, RankingScores]]  # none of graded relevance
     relevance: str = "finest"
     graded: dict[str, GradedScores] = field(default_factory=dict)  # nDCG by direction, of graded relevance alone
     database: str = "all"  # of DATABASES; the codes of what was left out are not in `codes`
-    summaries: dict[str, Summary] = field(default_factory=dict)  # by direction, with all curves; none where graded
+    # by direction, with all curves; none where graded, nor of rankings by real-valued scores
+    summaries: dict[str, Summary] = field(default_factory=dict)
 
     @property
     def i2t(self) -> float:
@@ -92,15 +117,49 @@ class Evaluation:
         }
 
 
-def encode(model: HashModel, data: PairedDataset) -> Codes:
-    """Codes of the queries and of the database, from the data set's features, or its raw pictures and texts."""
+def encode(model: HashModel, data: PairedDataset, learned: LearnedCodes | None = None) -> Codes:
+    """Codes of the queries and of the database, from the data set's features, or its raw pictures and texts.
+
+    Args:
+        learned: codes from training; items of the database that were trained on have these in both modalities.
+    """
+    if isinstance(model, QuantizedModel):
+        return _quantized(model, data)
     query, database = data.split.query, data.split.database
-    return Codes(
+    made = Codes(
         model.bits,
         model.encode_image(model_inputs(model, data, "image", query)),
         model.encode_text(model_inputs(model, data, "text", query)),
         model.encode_image(model_inputs(model, data, "image", database)),
         model.encode_text(model_inputs(model, data, "text", database)),
+    )
+    return made if learned is None else with_learned(made, data, learned)
+
+
+def _quantized(model: QuantizedModel, data: PairedDataset) -> QuantizedCodes:
+    query, database = data.split.query, data.split.database
+    vectors = {
+        "image": model.relax_image(model_inputs(model, data, "image", query)),
+        "text": model.relax_text(model_inputs(model, data, "text", query)),
+    }
+    return QuantizedCodes(
+        model.bits,
+        model.quantize(vectors["image"]),
+        model.quantize(vectors["text"]),
+        model.encode_image(model_inputs(model, data, "image", database)),
+        model.encode_text(model_inputs(model, data, "text", database)),
+        model,
+        vectors,
+    )
+
+
+def with_learned(codes: Codes, data: PairedDataset, learned: LearnedCodes) -> Codes:
+    """The codes with the learned one in place of each database item that was trained on, for both modalities."""
+    database = data.split.database
+    return replace(
+        codes,
+        database_image=learned.replace(codes.database_image, database),
+        database_text=learned.replace(codes.database_text, database),
     )
 
 
@@ -130,7 +189,8 @@ def score(
         relevance: of an item to a query: "finest", a common label of the finest layer, which is all there is without a
             label tree; "any", of any layer; "layer:k", of layer k, where 1 is the coarsest; "graded", nDCG by the
             number of layers with a common label, in place of mAP.
-        database: "all", every item of the split's database; "without_train", those that no model was trained on.
+        database: "all", every item of the split's database; "without_train", those that no model was trained on;
+            "learned", every item, and ``codes`` came from `with_learned`.
         no_relevant: "zero" or "skip", as in `metrics.evaluate`, for every measure; None: as each measure says, and
             "zero" for the curves.
     Raises:
@@ -146,11 +206,16 @@ def score(
         searched, codes = _without_train(codes, data)
     rule = no_relevant or "zero"
     if relevance == "graded":
+        codes.require_hamming("evaluate: graded relevance")
         assert data.tree is not None
         layers = [[layer.ids[rows] for layer in data.tree.layers] for rows in (query, searched)]
         graded = {d: metrics.ndcg(*codes.pair(d), *layers, bits=codes.bits, no_relevant=rule) for d in DIRECTIONS}
         return Evaluation(data.name, codes, {}, relevance, graded, database)
     labels = relevance_labels(data, relevance)
+    if isinstance(codes, QuantizedCodes):
+        both = labels[query], labels[searched]
+        real = {d: metrics.evaluate_scores(codes.scores(d), *both, measures) for d in DIRECTIONS}
+        return Evaluation(data.name, codes, _by_name(real), relevance, {}, database)
     found = {
         direction: metrics.summary(
             *codes.pair(direction),
@@ -162,8 +227,13 @@ def score(
         )
         for direction in DIRECTIONS
     }
-    scores = {name: {d: found[d].scores[name] for d in DIRECTIONS} for name in measures}
+    scores = _by_name({d: summary.scores for d, summary in found.items()})
     return Evaluation(data.name, codes, scores, relevance, {}, database, found)
+
+
+def _by_name(found: Mapping[str, Mapping[str, RankingScores]]) -> dict[str, dict[str, RankingScores]]:
+    """Measure -> direction -> scores, of direction -> measure -> scores."""
+    return {name: {d: found[d][name] for d in DIRECTIONS} for name in found[DIRECTIONS[0]]}
 
 
 def _measures(protocols: Sequence[str] | Mapping[str, Measure], no_relevant: str | None) -> dict[str, Measure]:
@@ -210,7 +280,19 @@ def evaluate(
     relevance: str = "finest",
     database: str = "all",
     no_relevant: str | None = None,
+    learned: LearnedCodes | None = None,
 ) -> Evaluation:
-    """Encode a data set with a model and score it in both directions; see `score`."""
-    codes = encode(model, data)
+    """Encode a data set with a model and score it in both directions; see `score`.
+
+    Args:
+        database: "learned": what was trained on is searched by the code that training gave it, one for both modalities,
+            as published text to image numbers of factorisation methods are measured; queries are encoded as always.
+        learned: those codes, ``run.learned``; for "learned" alone.
+    Raises:
+        ValueError: as `score`, or "learned" for a method that learns no codes of its own.
+    """
+    if database == "learned" and learned is None:
+        name = model.info.get("method", "the model's method")
+        raise ValueError(f"evaluate: database 'learned' needs codes from training, and {name} left none")
+    codes = encode(model, data, learned if database == "learned" else None)
     return score(codes, data, protocols, relevance=relevance, database=database, no_relevant=no_relevant)

@@ -50,6 +50,7 @@ class Retriever:
     """
 
     def __init__(self, model: HashModel, images: BinaryIndex, texts: BinaryIndex, items: list[Item]) -> None:
+        model.require_hamming("Retriever")
         if not len(images) == len(texts) == len(items):
             raise ValueError(
                 f"Retriever: {len(images)} image codes, {len(texts)} text codes, {len(items)} items differ"
@@ -61,6 +62,7 @@ class Retriever:
     @classmethod
     def build(cls, model: HashModel, data: PairedDataset) -> Retriever:
         """Encode every row of a data set, queries included, each modality by its own tower."""
+        model.require_hamming("Retriever")  # before everything is encoded
         images, texts = BinaryIndex(model.bits), BinaryIndex(model.bits)
         images.add(model.encode_image(model_inputs(model, data, "image")))
         texts.add(model.encode_text(model_inputs(model, data, "text")))

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from fasthash import data as datasets
 from fasthash import evaluation, methods
-from fasthash._fabric import device_name, fabric_of
+from fasthash._fabric import fabric_of
+from fasthash._finished import Run, finish, finished_run, model_of
+from fasthash._fit import check_fit, check_plain, fit
 from fasthash._interrupt import StopSignal
-from fasthash._machine import now, provenance
+from fasthash._machine import now
 from fasthash._passes import Pass, batches, generator_of, losses
 from fasthash._progress import TrainingProgress
 from fasthash._raw_inputs import check_inputs
@@ -30,25 +32,12 @@ from fasthash.codes import check_bits
 from fasthash.data import PairedDataset
 from fasthash.distributed import gather_rows
 from fasthash.models import HashModel
+from fasthash.models.learned import LearnedCodes
 from fasthash.models.pictures import announced
 
 CHECKPOINT_SECONDS = 60.0  # also at every evaluation and on interruption
 GPU_CHECK_STEPS = 50  # between looks at a loss on a GPU, each of which waits for it
 STOP_CHECK_STEPS = 16  # between agreements of several processes on whether to stop
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training run."""
-
-    method: str
-    options: methods.Options
-    seed: int
-    model: HashModel
-    scores: evaluation.Evaluation | None  # None for data without labels
-    history: list[dict[str, Any]]  # one entry an epoch: epoch, seconds, loss of each phase, map at intervals
-    seconds: float  # training time, evaluations included, over all sittings
-    folder: Path | None
 
 
 def train(
@@ -88,7 +77,9 @@ def train(
         progress: show a progress bar.
         options: the method's; default the paper's, changed by the data set's preset where the method has one.
     Returns:
-        Run with model, scores and history.
+        Run with model, scores, history, and the codes that the training pairs got where the method learns some.
+    Shallow methods (`methods.ClosedForm`) are fitted to all rows at once, in float64 on the CPU: they take no
+        eval_every, device, precision, accumulate or compile.
     Several processes: start the program with ``torchrun``; each takes its share of every batch, and the result is that
         of one process, up to rounding and to which rows dropout thins. The first one writes ``out``.
     Raises:
@@ -104,34 +95,47 @@ def train(
         raise TypeError(f"train: data must be a PairedDataset or the name of one, got {type(data).__name__}")
     data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=method, rows="train")
     resolved = methods.resolve_options(kind, data.base_name, options)
-    check_inputs(method, data, resolved)
     bits = check_bits(bits, "train")
     seed = _whole("seed", seed, 0, 2**32 - 1)
-    every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
     accumulate = _whole("accumulate", accumulate, 1, 2**31)
+    request: dict[str, Any] = {
+        "method": method,
+        "data": data.name,
+        "data_options": dict(data.options),
+        "data_checksum": data.checksum(),
+        "bits": bits,
+        "seed": seed,
+    }
+    if issubclass(kind, methods.ClosedForm):
+        assert isinstance(resolved, methods.ClosedFormOptions)
+        asked: dict[str, tuple[Any, tuple[Any, ...]]] = {"device": (device, ("cpu", "auto"))}
+        asked |= {"precision": (precision, ("32-true",)), "accumulate": (accumulate, (1,))}
+        asked |= {"compile": (compile, (False,)), "eval_every": (eval_every, (None,))}
+        check_plain(method, asked)
+        check_fit(kind, data, resolved, bits)
+        folder = _folder(out, request | {"options": resolved.model_dump()}, resume)
+        if folder is not None and folder.finished:
+            return finished_run(folder, resolved, data)
+        return fit(kind, data, bits, seed, resolved, folder, progress=progress)
+    assert isinstance(resolved, methods.Options)
+    check_inputs(method, data, resolved)
+    every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
     fabric = fabric_of(device, precision)
-    folder = None
-    if out is not None:
-        request = {
-            "method": method,
-            "data": data.name,
-            "data_options": dict(data.options),
-            "data_checksum": data.checksum(),
-            "bits": bits,
-            "seed": seed,
-        }
-        request |= {"eval_every": every, "device": fabric.device.type, "precision": precision}
-        request |= {"accumulate": accumulate, "compile": compile, "processes": fabric.world_size}
-        request |= {"options": resolved.model_dump()}
-        folder = RunFolder(out, request, resume=resume)
-        if folder.finished:
-            return _finished_run(folder, resolved, data)
+    request |= {"eval_every": every, "device": fabric.device.type, "precision": precision}
+    request |= {"accumulate": accumulate, "compile": compile, "processes": fabric.world_size}
+    folder = _folder(out, request | {"options": resolved.model_dump()}, resume)
+    if folder is not None and folder.finished:
+        return finished_run(folder, resolved, data)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         loop = _Loop(fabric, kind, data, bits, seed, resolved, every, folder, accumulate, compile)
         title, show = f"{method} {bits} bits on {data.name}", progress and fabric.is_global_zero
         with TrainingProgress(title, resolved.epochs, show=show) as bar:
             return loop.run(bar)
+
+
+def _folder(out: str | Path | None, request: dict[str, Any], resume: bool) -> RunFolder | None:
+    return None if out is None else RunFolder(out, request, resume=resume)
 
 
 def _whole(name: str, value: Any, low: int, high: int) -> int:
@@ -342,44 +346,19 @@ class _Loop:
         return f"stopped in {where}; checkpoint in {self.folder.folder}, go on with resume (--resume)"
 
     def _model(self) -> HashModel:
-        info = {"method": self.method.name, "paper": self.method.paper, "data": self.data.name, "seed": self.seed}
-        info |= {"options": self.options.model_dump(), "data_options": dict(self.data.options)}
-        info |= {"data_checksum": self.data.checksum()}
-        extractors = {"image_extractor": self.data.image_extractor, "text_extractor": self.data.text_extractor}
-        return HashModel(self.method.image, self.method.text, info=info, **extractors)
-
-    def _provenance(self) -> dict[str, Any]:
-        assert self.folder is not None
-        measured = {"device": device_name(self.fabric.device.type), "threads": torch.get_num_threads()}
-        about = self.folder.request | self.data.provenance() | measured
-        return provenance(**about, started=self.began, seconds=self.seconds)
+        method = self.method
+        given = type(method), method.image, method.text, self.data, self.options, self.seed
+        return model_of(*given, method.model_type, **method.model_parts())
 
     def _result(self) -> Run:
         model = self._model().cpu().eval()
-        for tower in (model.image, model.text):
-            tower.take_dense()  # so that its codes are, bit for bit, those of the model that is saved
-        folder = None if self.folder is None else self.folder.folder
-        if self._writes:
-            assert folder is not None
-            model.save(folder)
-        scores = None if self.data.labels is None else evaluation.evaluate(model, self.data)
-        if scores is not None:
-            self.history[-1] |= {"i2t": scores.i2t, "t2i": scores.t2i}
-        if self._writes:
-            assert self.folder is not None
-            self.folder.log(self.history)
-            found = {} if scores is None else scores.to_dict()
-            self.folder.write_json("scores.json", found | {"provenance": self._provenance()})
-            self.folder.drop_checkpoint()
-            self.folder.close()
+        for encoder in (model.image, model.text):
+            encoder.take_dense()  # so that its codes are, bit for bit, those of the model that is saved
+        values = self.method.learned_codes()
+        learned = None if values is None else LearnedCodes.of(values.cpu().numpy(), self.data.split.train)
+        run = finish(
+            model, learned, self.data, self.options, self.history, seconds=self.seconds, began=self.began,
+            device=self.fabric.device.type, folder=self.folder, writes=self._writes,
+        )  # fmt: skip
         self.fabric.barrier()  # nobody leaves, and ends the group, before the files are there
-        name = self.method.name
-        return Run(name, self.options, self.seed, model, scores, self.history, self.seconds, folder)
-
-
-def _finished_run(folder: RunFolder, options: methods.Options, data: PairedDataset) -> Run:
-    history = folder.read_history()
-    model = HashModel.load(folder.folder)
-    scores = None if data.labels is None else evaluation.evaluate(model, data)
-    seconds = history[-1]["seconds"] if history else 0.0
-    return Run(model.info["method"], options, model.info["seed"], model, scores, history, seconds, folder.folder)
+        return run

@@ -70,6 +70,14 @@ def evaluate(
     without_train: Annotated[
         bool, typer.Option("--without-train", help="Training pairs are not searched.", rich_help_panel=_WHAT)
     ] = False,
+    learned_database: Annotated[
+        bool,
+        typer.Option(
+            "--learned-database",
+            help="Training pairs are searched by the codes that training gave them, of a run whose method learns some.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,6 +116,7 @@ def evaluate(
     from fasthash._machine import now, provenance
     from fasthash.data import load
     from fasthash.models import HashModel
+    from fasthash.models.learned import LearnedCodes
 
     started, clock = now(), time.monotonic()
     given = {
@@ -120,21 +129,29 @@ def evaluate(
     wanted = scoring.Wanted(
         measures=scoring.measures_of(protocol or ("map_all", "map_at_k"), ties or None, k, no_relevant),
         radius=radius, no_relevant=no_relevant, level=interval, relevance=relevance or "finest",
-        database="without_train" if without_train else "all",
+        database="without_train" if without_train else "learned" if learned_database else "all",
     )  # fmt: skip
+    if without_train and learned_database:
+        raise ValueError("evaluate: --without-train leaves out the pairs that --learned-database is about; give one")
     if source is None and not files:
         raise ValueError("evaluate: name a run, or files of codes (--query, --database, --query-labels, ...)")
     if source is not None and _is_run(source):
         for name in (*files, *(name for name, value in read.items() if value is not None)):
             raise ValueError(f"evaluate: --{name.replace('_', '-')} is for codes out of files, got the run {source}")
         model = HashModel.load(source)
-        scores = scoring.score_model(model, data_for(model, data, data_set), wanted=wanted)
+        known = data_for(model, data, data_set)
+        learned = LearnedCodes.load(Path(source)) if learned_database else None
+        if learned is not None and known.checksum() != model.info.get("data_checksum"):
+            raise ValueError(
+                f"evaluate: --learned-database is about the data {source} was trained on, got {known.name}"
+            )
+        scores = scoring.score_model(model, known, wanted=wanted, learned=learned)
     else:
         if data_set and data is None:
             raise ValueError("evaluate: --data-set needs --data")
         files = (scoring.of_archive(source) if source is not None else {}) | files
-        known = None if data is None else load(data, progress=not json_, **data_options(data, data_set))
-        scores = scoring.score_files(files, data=known, wanted=wanted, **read)
+        other = None if data is None else load(data, progress=not json_, **data_options(data, data_set))
+        scores = scoring.score_files(files, data=other, wanted=wanted, **read)
     if json_:
         record = provenance(started=started, seconds=time.monotonic() - clock)
         print_json({"source": source, **scores.to_dict(), "provenance": record})
@@ -155,7 +172,8 @@ def _show(scores: Any, *, intervals: bool) -> None:
     heads = {name: DIRECTIONS.get(name, "") for name in scores.directions}  # "": nothing is said of images and texts
     of = "" if scores.data is None else f"{scores.data}, "
     relevance = "" if scores.relevance in (None, "finest") else f", relevance {scores.relevance}"
-    searched = "" if scores.searched == "all" else ", training pairs left out"
+    told = {"all": "", "without_train": ", training pairs left out", "learned": ", training pairs by learned codes"}
+    searched = told[scores.searched]
     title = f"{of}{scores.bits} bits, {scores.nq:,} queries, {scores.nb:,} items{relevance}{searched}"
     table = Table("measure", "ties", title=escape(title), title_justify="left")
     table.columns[0].overflow = "fold"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from fasthash import evaluation, methods
 from fasthash._fabric import DEVICES, device_name
+from fasthash._fit import check_fit
 from fasthash._machine import now, provenance
 from fasthash._raw_inputs import check_inputs
 from fasthash.compare import curves
@@ -23,11 +25,13 @@ from fasthash.compare.items import VALIDATION, Item, method_options, numbers, pa
 from fasthash.compare.peers import PEERS, Values
 from fasthash.compare.plan import Plan, Row
 from fasthash.data import PairedDataset, load
-from fasthash.evaluation import Codes
+from fasthash.evaluation import Codes, with_learned
 from fasthash.models import HashModel
-from fasthash.training import train
+from fasthash.models.learned import LearnedCodes
+from fasthash.training import Run, train
 
 FORMAT = 1  # of what a cell measures: a cell of another format is measured again
+LEARNED = "learned_scores"  # of a cell's result: its scores with learned codes in the database
 AT_THE_END = 2**31  # epochs between evaluations: the last epoch alone is scored
 
 
@@ -56,7 +60,10 @@ class Cell:
     @property
     def fixed(self) -> bool:
         """Whether no seed changes it."""
-        return self.method in PEERS and not PEERS[self.method].seeded
+        if self.method in PEERS:
+            return not PEERS[self.method].seeded
+        kind = methods.get(self.method)
+        return issubclass(kind, methods.ClosedForm) and not kind.seeded
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields; ``device`` only where it is not cpu."""
@@ -113,7 +120,7 @@ def cells_of(
     if name in PEERS:
         peer = PEERS[name]
         given = numbers(row.item)
-        peer.check(data, plan.bits_of(row), given)
+        peer.check(data, given)
         options: dict[str, Any] = peer.options | given
         seeds = seeds if peer.seeded else seeds[:1]
         bits = (None,) if peer.values else bits
@@ -123,7 +130,15 @@ def cells_of(
         given = method_options(row.item)
         data.require(labels=kind.supervision != "none", tree=kind.supervision == "label tree", op=name, rows="train")
         resolved = methods.resolve_options(kind, data.base_name, given)
-        check_inputs(name, data, resolved)
+        if issubclass(kind, methods.ClosedForm):
+            assert isinstance(resolved, methods.ClosedFormOptions)
+            for b in plan.bits_of(row):
+                check_fit(kind, data, resolved, b)
+            seeds = seeds if kind.seeded else seeds[:1]
+            device = "cpu"
+        else:
+            assert isinstance(resolved, methods.Options)
+            check_inputs(name, data, resolved)
         options = resolved.model_dump(mode="json")
     return [Cell(item.text, checksum, name, options, b, seed, device) for b in bits for seed in seeds]
 
@@ -148,32 +163,39 @@ def run_cell(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
     """Train or fit, score, and write ``cell.json``; training goes on from a checkpoint where there is one.
 
     Returns:
-        JSON-able answer: "state" done; "result" with "scores" (measure -> direction -> value), "seconds" of training,
-        "codes" (side -> statistics), "collapsed", "peak_bytes" of this process while it ran (`PeakMemory`),
-        "start_bytes" when it began, "threads" of torch and "device" with its name; "provenance" as from
-        `fasthash._machine`. Cells of earlier versions lack the last one, some of them threads and device.
+        JSON-able answer: "state" done; "result" with "scores" (measure -> direction -> value), for methods that learn
+        codes "learned_scores" (as scores, with the database's training pairs by those codes), "seconds" of training,
+        "cpu_share", processor seconds of the process for each second meanwhile, "codes" (side -> statistics),
+        "collapsed", "peak_bytes" of this process while it ran (`PeakMemory`), "start_bytes" when it began, "threads"
+        of torch and "device" with its name; "provenance" as from `fasthash._machine`. Cells of earlier versions lack
+        cpu_share and learned_scores, some of them more.
     """
     place, began = folder / cell.folder, now()
     with PeakMemory() as memory:
-        seconds, codes, values = _train(cell, data, place) if cell.method not in PEERS else _fit(cell, data)
+        found = _run(cell, data, place) if cell.method not in PEERS else _fit(cell, data)
+        codes, values = found.codes, found.values
         if codes is not None:
             values = measure(codes, data)
+        unified = None if found.learned is None or codes is None else with_learned(codes, data, found.learned)
+        learned = None if unified is None else measure(unified, data)
     stats = {} if codes is None else evaluation.Evaluation(data.name, codes, {}).code_stats()
     ran = {"threads": torch.get_num_threads(), "device": device_name(cell.device)}
     result = {
         "scores": values,
-        "seconds": round(seconds, 3),
+        "seconds": round(found.seconds, 3),
+        "cpu_share": round(found.cpu_share, 3),
         "codes": {side: str(one) for side, one in stats.items()},
         "collapsed": any(one.collapsed for one in stats.values()),
         "peak_bytes": memory.peak,
         "start_bytes": memory.start,
+        **({} if learned is None else {LEARNED: learned}),
         **ran,
     }
     place.mkdir(parents=True, exist_ok=True)
-    if codes is not None:
-        curves.write(place, codes, data)
+    if codes is not None and codes.hamming:
+        curves.write(place, codes, data, unified)
     about = cell.to_dict() | data.provenance() | ran
-    record = {"result": result, "provenance": provenance(**about, started=began, seconds=seconds)}
+    record = {"result": result, "provenance": provenance(**about, started=began, seconds=found.seconds)}
     write_json(place / "cell.json", {"cell": cell.to_dict()} | record)
     return {"state": "done"} | record
 
@@ -181,42 +203,71 @@ def run_cell(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
 def add_curves(cell: Cell, data: PairedDataset, folder: Path) -> dict[str, Any]:
     """Make what `curves` keeps of a finished cell, from its stored model; peers are fitted once more."""
     place = folder / cell.folder
-    codes = evaluation.encode(HashModel.load(place), data) if cell.method not in PEERS else _fit(cell, data)[1]
-    if codes is not None:
-        curves.write(place, codes, data)
+    codes = evaluation.encode(HashModel.load(place), data) if cell.method not in PEERS else _fit(cell, data).codes
+    learned = LearnedCodes.load(place)
+    if codes is not None and codes.hamming:
+        curves.write(place, codes, data, None if learned is None else with_learned(codes, data, learned))
     return {"state": "done"}
 
 
-def _train(cell: Cell, data: PairedDataset, place: Path) -> tuple[float, Codes | None, Values]:
-    options = methods.get(cell.method).options_type(**cell.options).model_dump()
-    assert cell.bits is not None
-    run = train(
-        cell.method, data, bits=cell.bits, seed=cell.seed, out=place, resume=True, eval_every=AT_THE_END,
-        device=cell.device, progress=False, **options,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Found:
+    """What training or fitting gave: packed codes, or measures where there are none to search by Hamming distance."""
+
+    seconds: float
+    cpu_share: float
+    codes: Codes | None
+    values: Values
+    learned: LearnedCodes | None = None
+
+
+def _run(cell: Cell, data: PairedDataset, place: Path) -> _Found:
+    wall, cpu = time.monotonic(), time.process_time()
+    run = _train(cell, data, place)
+    if run.learned is None and methods.get(cell.method).learns_codes:  # trained by a version that kept none
+        shutil.rmtree(place)
+        run = _train(cell, data, place)
     assert run.scores is not None
-    return run.seconds, run.scores.codes, {}
+    return _Found(run.seconds, _cpu_share(wall, cpu), run.scores.codes, {}, run.learned)
 
 
-def _fit(cell: Cell, data: PairedDataset) -> tuple[float, Codes | None, Values]:
+def _train(cell: Cell, data: PairedDataset, place: Path) -> Run:
+    kind = methods.get(cell.method)
+    options = kind.options_type(**cell.options).model_dump()
+    assert cell.bits is not None
+    how: dict[str, Any] = {"eval_every": AT_THE_END, "device": cell.device} if issubclass(kind, methods.Method) else {}
+    return train(
+        cell.method, data, bits=cell.bits, seed=cell.seed, out=place, resume=True, progress=False, **how, **options
+    )
+
+
+def _fit(cell: Cell, data: PairedDataset) -> _Found:
     peer = PEERS[cell.method]
-    started = time.monotonic()
+    wall, cpu = time.monotonic(), time.process_time()
+    codes, values = None, dict[str, dict[str, float]]()
     if peer.values is not None:
         values = peer.values(data, cell.options)
-        return time.monotonic() - started, None, values
-    assert peer.codes is not None
-    assert cell.bits is not None
-    codes = peer.codes(data, cell.bits, cell.seed, cell.options)
-    return time.monotonic() - started, codes, {}
+    else:
+        assert peer.codes is not None
+        assert cell.bits is not None
+        codes = peer.codes(data, cell.bits, cell.seed, cell.options)
+    return _Found(time.monotonic() - wall, _cpu_share(wall, cpu), codes, values)
+
+
+def _cpu_share(wall: float, cpu: float) -> float:
+    """Processor seconds of this process for each second since then."""
+    return (time.process_time() - cpu) / max(time.monotonic() - wall, 1e-9)
 
 
 def measure(codes: Codes, data: PairedDataset) -> Values:
-    """Every measure that the data allows: mAP over all and of the first 50, and on a tree the graded ones."""
+    """Every measure that data and codes allow: mAP over all and of the first 50, and on a tree the graded ones."""
     wanted = ("map_all", "map_at_50")
     scores = evaluation.score(codes, data, wanted).scores
     found = {name: {d: scores[name][d].value for d in evaluation.DIRECTIONS} for name in wanted}
     if data.tree is not None and len(data.tree) > 1:
-        graded, coarse = (evaluation.score(codes, data, relevance=relevance) for relevance in ("graded", "any"))
-        found["ndcg"] = {d: graded.graded[d].value for d in evaluation.DIRECTIONS}
+        coarse = evaluation.score(codes, data, relevance="any")
+        if codes.hamming:
+            graded = evaluation.score(codes, data, relevance="graded").graded
+            found["ndcg"] = {d: graded[d].value for d in evaluation.DIRECTIONS}
         found["map_all_any"] = {d: coarse.scores["map_all"][d].value for d in evaluation.DIRECTIONS}
     return found

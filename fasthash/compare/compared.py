@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthash.compare.cells import Cell
+from fasthash.compare.cells import LEARNED, Cell
 from fasthash.compare.plan import Plan
 from fasthash.compare.summary import Outcome, Results, Standing, judge
 from fasthash.data import PairedDataset
@@ -93,10 +93,14 @@ class Compared:
 
     def gather(self) -> None:
         """Fill ``results`` and ``outcomes`` from the answers."""
+        learned = {row.label for row in self.plan.rows if row.learned}
         for data, row, cell in self.cells:
             answer = self.answers[cell.folder]
             if answer["state"] == "done":
-                self.results.add(data, row, cell.bits, cell.seed, answer["result"], fixed=cell.fixed)
+                result = answer["result"]
+                if row in learned:  # one run is measured with both databases
+                    result = result | {"scores": result[LEARNED]}
+                self.results.add(data, row, cell.bits, cell.seed, result, fixed=cell.fixed)
         self.outcomes = judge(self.plan, self.results)
 
 

@@ -1,7 +1,8 @@
 """What a page draws of a compared cell: two files beside its ``cell.json``, made from the codes that were scored.
 
 ``codes.npz``: query_image, query_text, database_image, database_text, packed uint8 [n, ceil(bits / 8)], rows in the
-order of ``data.split``; ap_i2t and ap_t2i, float64 [queries], average precision of each query over the whole database.
+order of ``data.split``; ap_i2t and ap_t2i, float64 [queries], average precision of each query over the whole database;
+learned_ap_i2t and learned_ap_t2i, the same with codes from training in the database, of methods that learn such.
 ``curves.json``::
 
     {"format": 1, "bits": 64, "queries": 693, "database": 2173, "directions": {"i2t": D, "t2i": D}, "history": H}
@@ -36,20 +37,31 @@ from fasthash.evaluation import DIRECTIONS, Codes, Evaluation
 from fasthash.metrics import separation
 
 FORMAT = 1
+LEARNED = "learned_"  # before the names of what was measured with codes from training in the database
 _SIDES = tuple(field.name for field in fields(Codes) if field.name != "bits")
 
 
-def write(place: Path, codes: Codes, data: PairedDataset) -> dict[str, Any]:
-    """Write both files into the folder of a cell; returns what stands in ``curves.json``."""
+def write(place: Path, codes: Codes, data: PairedDataset, learned: Codes | None = None) -> dict[str, Any]:
+    """Write both files into the folder of a cell; returns what stands in ``curves.json``.
+
+    Args:
+        learned: the codes with those from training in the database.
+    """
     scored = evaluation.score(codes, data)
-    arrays = {side: getattr(codes, side) for side in _SIDES}
-    arrays |= {f"ap_{direction}": scored.scores["map_all"][direction].per_query for direction in DIRECTIONS}
+    arrays = {side: getattr(codes, side) for side in _SIDES} | _precisions(scored, "")
+    if learned is not None:
+        arrays |= _precisions(evaluation.score(learned, data), LEARNED)
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     replace_file(place / "codes.npz", lambda path: path.write_bytes(packed.getvalue()))
     value = curves_of(scored, data) | {"history": _history(place)}
     write_text(place / "curves.json", json.dumps(value) + "\n")
     return value
+
+
+def _precisions(scored: Evaluation, prefix: str) -> dict[str, NDArray[np.float64]]:
+    found = scored.scores["map_all"]
+    return {f"{prefix}ap_{direction}": found[direction].per_query for direction in DIRECTIONS}
 
 
 def read(place: Path) -> dict[str, Any] | None:
@@ -68,11 +80,15 @@ def read_codes(place: Path, bits: int) -> Codes:
         return Codes(bits, *(arrays[side] for side in _SIDES))
 
 
-def read_precisions(place: Path, direction: str) -> NDArray[np.float64] | None:
-    """Average precision of each query, [queries]; None where a cell has none, or a damaged file."""
+def read_precisions(place: Path, direction: str, *, learned: bool = False) -> NDArray[np.float64] | None:
+    """Average precision of each query, [queries]; None where a cell has none, or a damaged file.
+
+    Args:
+        learned: with codes from training in the database.
+    """
     try:
         with np.load(place / "codes.npz", allow_pickle=False) as arrays:
-            return np.asarray(arrays[f"ap_{direction}"], np.float64)
+            return np.asarray(arrays[f"{LEARNED if learned else ''}ap_{direction}"], np.float64)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 

@@ -13,6 +13,7 @@ from typing import Any
 from fasthash import methods
 
 VALIDATION = "validation"  # option of any data set: the share of its training rows that queries are drawn from
+DATABASE = "database"  # option of any method that learns codes in training: what stands for training pairs, see `Row`
 _ITEM = re.compile(r"\s*([^\[\]\s,=]+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
@@ -28,6 +29,10 @@ class Item:
         """The shortest writing of it."""
         inner = ",".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.name}[{inner}]" if inner else self.name
+
+    def without(self, key: str) -> Item:
+        """It less an option."""
+        return Item(self.name, {name: value for name, value in self.options.items() if name != key})
 
 
 def parse_item(text: str, what: str) -> Item:

@@ -170,7 +170,7 @@ def _grid(compared: Compared, facts: DataFacts, rows: list[Row], measure: str) -
 
 def _grid_row(compared: Compared, data: str, row: Row, values: dict[tuple[int, str], Value]) -> GridRow:
     runs = compared.results.runs(data, row.label)
-    seconds = statistics.median(run["seconds"] for run in runs) if runs else None
+    seconds = statistics.median(_seconds(run) for run in runs) if runs else None
     peaks = [run["peak_bytes"] for run in runs if run["peak_bytes"]]
     notes = [row.note] if row.note else []
     answers = [compared.answers[c.folder] for d, r, c in compared.cells if (d, r) == (data, row.label)]
@@ -183,6 +183,12 @@ def _grid_row(compared: Compared, data: str, row: Row, values: dict[tuple[int, s
     reference = real or row.item.name == "random"
     memory = max(peaks) / MIB if peaks else None
     return GridRow(row.label, values, seconds, memory, "; ".join(notes), reference)
+
+
+def _seconds(run: dict[str, Any]) -> float:
+    """Training time; of one thread on the CPU without what other programs took of it meanwhile."""
+    alone = run.get("threads") == 1 and run.get("device") == "cpu"
+    return float(run["seconds"]) * (run.get("cpu_share") or 1.0 if alone else 1.0)
 
 
 def _goal(outcome: Outcome) -> Goal:
@@ -217,7 +223,8 @@ def provenance_text(compared: Compared, command: str, protocol: str) -> dict[str
         ),
         "seeds": ", ".join(map(str, compared.plan.seeds)),
         "protocol": protocol,
-        "training": f"{spent} in all; times are those of a shared machine, peak memory is that of a run's process",
+        "training": f"{spent} in all by the clock; times in the tables leave out what other programs took of a thread; "
+        "peak memory is that of a run's process",
     }
 
 

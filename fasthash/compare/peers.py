@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fasthash import evaluation
-from fasthash.baselines import CCA, RidgeLabels, rank_by_cosine
+from fasthash.baselines import RidgeLabels, rank_by_cosine
 from fasthash.data import PairedDataset
 from fasthash.evaluation import Codes
 
@@ -30,7 +30,7 @@ class Peer:
     codes: Callable[[PairedDataset, int, int, dict[str, Any]], Codes] | None = None
     values: Callable[[PairedDataset, dict[str, Any]], Values] | None = None
 
-    def check(self, data: PairedDataset, bits: tuple[int, ...], options: dict[str, Any]) -> None:
+    def check(self, data: PairedDataset, options: dict[str, Any]) -> None:
         """ValueError when it cannot run on the data."""
         for key in options:
             if key not in self.options:
@@ -38,28 +38,13 @@ class Peer:
         data.require(labels=True, op=self.name)
         if self.name == "random":
             return
-        image, text = (data.features(side, op=self.name) for side in ("image", "text"))
-        if self.name == "cca":
-            CCA(**(self.options | options))
-            CCA.check(image.shape[1], text.shape[1], max(bits))
-        if self.name == "ridge":
-            RidgeLabels(**(self.options | options))
+        for side in ("image", "text"):
+            data.features(side, op=self.name)
+        RidgeLabels(**(self.options | options))
 
 
 def _random(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) -> Codes:
     return evaluation.random_codes(data, bits, seed)
-
-
-def _cca(data: PairedDataset, bits: int, seed: int, options: dict[str, Any]) -> Codes:
-    rows = data.split.train
-    image, text = (data.features(side, op="cca") for side in ("image", "text"))
-    fitted = CCA(**options).fit(image[rows], text[rows], bits)
-    parts = (
-        encode(features[part])
-        for part in (data.split.query, data.split.database)
-        for encode, features in ((fitted.encode_image, image), (fitted.encode_text, text))
-    )
-    return Codes(bits, *parts)
 
 
 def _ridge(data: PairedDataset, options: dict[str, Any]) -> Values:
@@ -80,7 +65,6 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("random", "codes that know nothing", False, {}, True, codes=_random),
-        Peer("cca", "sign of canonical correlations, closed form", False, {"ridge": 0.3}, False, codes=_cca),
         Peer(
             "ridge",
             "ridge regression of the labels, cosine of real-valued scores: no code",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fasthash import methods
 from fasthash.codes import MAX_BITS
-from fasthash.compare.items import VALIDATION, Item, parse_item
+from fasthash.compare.items import DATABASE, VALIDATION, Item, parse_item
 from fasthash.compare.peers import PEERS
 from fasthash.data import names as data_names
 from fasthash.data import prepared_folder
@@ -39,7 +39,9 @@ class _Part(BaseModel):
 class Row(_Part):
     """A method with its options, as one line of the tables."""
 
-    method: str  # name or name[option=value,...]
+    # name or name[option=value,...]; with the option database=learned, training pairs in the database have the codes
+    # that training gave them, not those of their encoders
+    method: str
     name: str = ""  # what the tables call it; default: ``method`` as it is written
     data: tuple[str, ...] | None = None  # the data sets it runs on; None: all
     bits: tuple[Bits, ...] | None = None  # None: those of the plan
@@ -47,11 +49,21 @@ class Row(_Part):
 
     @property
     def item(self) -> Item:
-        return parse_item(self.method, "compare: a method")
+        """The method and its own options."""
+        return self._item.without(DATABASE)
+
+    @property
+    def learned(self) -> bool:
+        """Whether training pairs are searched by the codes that training gave them."""
+        return self._item.options.get(DATABASE) == "learned"
 
     @property
     def label(self) -> str:
-        return self.name or self.item.text
+        return self.name or self._item.text
+
+    @property
+    def _item(self) -> Item:
+        return parse_item(self.method, "compare: a method")
 
 
 class Table(_Part):
@@ -189,6 +201,18 @@ class Plan(_Part):
         return re.sub(r"\W+", "_", f"compare_{data}_{title}").strip("_").lower()
 
 
+def _check_database(where: str, row: Row) -> None:
+    """ValueError unless the row's method has what its option ``database`` asks for."""
+    found = parse_item(row.method, where).options.get(DATABASE)
+    if found not in (None, "encoded", "learned"):
+        raise ValueError(f"{where}: {DATABASE} must be encoded or learned, got {found!r}")
+    able = [name for name in methods.names() if methods.get(name).learns_codes]
+    if row.learned and row.item.name not in able:
+        raise ValueError(
+            f"{where}: {DATABASE}=learned needs a method that learns codes, {', '.join(able)}; got {row.item.name!r}"
+        )
+
+
 def _check_names(plan: Plan, source: str) -> None:
     """ValueError unless every name in the plan stands for something in it, and for one thing alone."""
     items = plan.data_items()
@@ -203,6 +227,7 @@ def _check_names(plan: Plan, source: str) -> None:
         if row.item.name not in {*methods.names(), *PEERS}:
             every = ", ".join([*methods.names(), *PEERS])
             raise ValueError(f"{source}: unknown method {row.item.name!r}; known: {every}")
+        _check_database(f"{source}: row {row.label!r}", row)
         if labels.count(row.label) > 1:
             raise ValueError(f"{source}: rows: {row.label!r} is there twice; give one of them another name")
     for table in plan.tables:

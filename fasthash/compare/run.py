@@ -11,7 +11,7 @@ from fasthash._arguments import whole_number
 from fasthash._machine import now
 from fasthash._progress import CellProgress
 from fasthash.compare import curves, output
-from fasthash.compare.cells import Cell, cells_of, load_data, read_answer, resolve_device
+from fasthash.compare.cells import LEARNED, Cell, cells_of, load_data, read_answer, resolve_device
 from fasthash.compare.compared import Compared, DataFacts, title
 from fasthash.compare.plan import TREE_MEASURES, Plan
 from fasthash.compare.searches import searches
@@ -94,9 +94,10 @@ def run_plan(
     compared.started, compared.folder = started, folder / "cells"
     compared.folder.mkdir(parents=True, exist_ok=True)
     waiting: dict[str, Cell] = {}
-    for _, _, cell in compared.cells:
+    learned = {row.label for row in plan.rows if row.learned}
+    for _, row, cell in compared.cells:
         done = read_answer(compared.folder, cell)
-        if done is None:
+        if done is None or (row in learned and LEARNED not in done["result"]):
             waiting[cell.folder] = cell
         else:
             compared.answers[cell.folder] = done
@@ -121,8 +122,9 @@ def check_folder(place: Path | None, op: str = "compare") -> None:
 def _read_curves(compared: Compared, jobs: int | None, threads: int, say: Callable[[str], None]) -> None:
     """Fill ``curves``; cells of earlier versions get theirs now, from their stored models."""
     chosen: dict[tuple[str, str, int], Cell] = {}
+    encoded = {row.label for row in compared.plan.rows if not row.learned}  # what is drawn
     for data, row, cell in compared.cells:
-        if cell.bits is not None and compared.answers[cell.folder]["state"] == "done":
+        if row in encoded and cell.bits is not None and compared.answers[cell.folder]["state"] == "done":
             chosen.setdefault((data, row, cell.bits), cell)
     lacking = {c.folder: c for c in chosen.values() if curves.read(compared.folder / c.folder) is None}
     if lacking:

@@ -74,9 +74,10 @@ def _at(one: Precisions, seed: int | None) -> NDArray[np.float64] | None:
 def _precisions(compared: Compared, data: str, row: str, bits: int, direction: str) -> Precisions | None:
     """What is kept of the row's finished cells."""
     found: Precisions = {}
+    learned = any(one.label == row and one.learned for one in compared.plan.rows)
     for owner, label, cell in compared.cells:
         if (owner, label, cell.bits) == (data, row, bits) and compared.answers[cell.folder]["state"] == "done":
-            values = curves.read_precisions(compared.folder / cell.folder, direction)
+            values = curves.read_precisions(compared.folder / cell.folder, direction, learned=learned)
             if values is not None:
                 found[None if cell.fixed else cell.seed] = values
     return found or None

@@ -1,11 +1,46 @@
 """Published methods, one file per paper, behind one registry."""
 
 # importing a method's file registers it
-from fasthash.methods import dcgh, dcmh, djsrh, float_neighbours, hichnet, ssah, two_tower, udsph
-from fasthash.methods._base import Batch, Method, Options, Outputs, Phase, Preset, TrainData
-from fasthash.methods._registry import MethodInfo, get, names, options_from_text, resolve_options
+from fasthash.methods import (
+    cca,
+    cca_itq,
+    cdq,
+    cmfh,
+    cvh,
+    dbrc,
+    dcgh,
+    dch,
+    dchmt,
+    dcmh,
+    dgcpn,
+    djsrh,
+    dnph,
+    dsph,
+    float_neighbours,
+    hichnet,
+    imh,
+    jdsh,
+    lssh,
+    mith,
+    scm,
+    seph,
+    ssah,
+    twdh,
+    two_tower,
+    udcmh,
+    udsph,
+)
+from fasthash.methods._base import Batch, Method, Options, Outputs, Phase, Preset, Settings, TrainData
+from fasthash.methods._closed_form import ClosedForm, ClosedFormOptions, Pairs, Solution
+from fasthash.methods._registry import Kind, MethodInfo, get, names, options_from_text, resolve_options
 
 __all__ = [
-    "Batch", "Method", "MethodInfo", "Options", "Outputs", "Phase", "Preset", "TrainData", "dcgh", "dcmh", "djsrh",
-    "float_neighbours", "get", "hichnet", "names", "options_from_text", "resolve_options", "ssah", "two_tower", "udsph",
+    "Batch", "ClosedForm", "ClosedFormOptions", "Kind", "Method", "MethodInfo", "Options", "Outputs", "Pairs", "Phase",
+    "Preset", "Settings", "Solution", "TrainData", "get", "names", "options_from_text", "resolve_options",
+]  # fmt: skip
+# one module for each method, as a submodule of this package
+__all__ += [
+    "cca", "cca_itq", "cdq", "cmfh", "cvh", "dbrc", "dcgh", "dch", "dchmt", "dcmh", "dgcpn", "djsrh", "dnph", "dsph",
+    "float_neighbours", "hichnet", "imh", "jdsh", "lssh", "mith", "scm", "seph", "ssah", "twdh", "two_tower", "udcmh",
+    "udsph",
 ]  # fmt: skip

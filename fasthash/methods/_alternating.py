@@ -39,6 +39,7 @@ class Alternating(Method):
     """
 
     supervision: ClassVar[Literal["none", "labels", "label tree"]] = "labels"
+    learns_codes = True
 
     options: AlternatingOptions
     image_bank: losses.CodeBank  # F [n, bits], the latest relaxed image codes
@@ -82,6 +83,9 @@ class Alternating(Method):
 
     def end_epoch(self, epoch: int) -> None:
         write_unified(self.unified, [self.image_bank.codes, self.text_bank.codes])
+
+    def learned_codes(self) -> Tensor:
+        return self.unified
 
     def common_terms(
         self, h: Tensor, index: Tensor, phase: str, weight: float = 1.0

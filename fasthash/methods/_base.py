@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from fasthash.models import FeatureRows, Rows, Tower
+from fasthash.models import FeatureRows, HashModel, Rows, Tower
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -19,10 +19,14 @@ SIDES = ("image", "text")
 Outputs = dict[str, Tensor]  # what the networks make of a batch; each [m, ...], in the order of the batch
 
 
-class Options(BaseModel):
+class Settings(BaseModel):
     """A method's hyper-parameters: the paper's values as defaults; unknown names and wrong types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Options(Settings):
+    """Hyper-parameters of a method that is trained in batches."""
 
     epochs: int
     batch_size: int
@@ -146,6 +150,8 @@ class Method(nn.Module):
     supervision: ClassVar[Literal["none", "labels", "label tree"]]
     options_type: ClassVar[type[Options]]
     presets: ClassVar[dict[str, Preset]]
+    model_type: ClassVar[type[HashModel]] = HashModel  # what is made of its encoders and `model_parts`
+    learns_codes: ClassVar[bool] = False  # whether `learned_codes` gives any
     takes_local: ClassVar[bool] = False  # whether features of regions and words are taken, where the data has them
 
     image: Tower
@@ -176,6 +182,17 @@ class Method(nn.Module):
 
     def end_epoch(self, epoch: int) -> None:
         """Update state that moves once an epoch (unified codes, centres)."""
+
+    def model_parts(self) -> dict[str, Any]:
+        """What its model has beside the encoders: keywords of ``model_type``."""
+        return {}
+
+    def learned_codes(self) -> Tensor | None:
+        """Codes [n, bits] that the training pairs got in training, beside those of their modalities' networks.
+
+        Their signs count. None where a method has none; asked for after the last epoch.
+        """
+        return None
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         """The networks of a phase on some rows; under autocast where the precision is mixed."""

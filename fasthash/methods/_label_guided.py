@@ -45,6 +45,7 @@ class LabelGuided(Method):
     """
 
     supervision = "labels"
+    learns_codes = True
     options: Any
     unified: Tensor  # B [n, bits], -1/+1
     hot: Tensor  # labels [n, c], multi-hot
@@ -94,6 +95,9 @@ class LabelGuided(Method):
 
     def end_epoch(self, epoch: int) -> None:
         write_unified(self.unified, [self._bank(self.codes, side).codes for side in self.codes])
+
+    def learned_codes(self) -> Tensor:
+        return self.unified
 
     def _signs(self, rows: Tensor) -> Tensor:
         """sgn(H + F + G)."""

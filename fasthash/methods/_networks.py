@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from fasthash.methods._word_sgd import WordSGD
-from fasthash.models import Rows, SparseRows, Tower, TowerConfig, WordLinear
+from fasthash.models import Encoder, Rows, SparseRows, Tower, WordLinear
 
 # Weights of a first layer from which on a step on the entries of sparse rows is faster than one on dense rows: the
 # entries cost about half a millisecond more to handle, whatever the size.
 WORTH_ENTRIES = 1 << 18
 ROWS = 1 << 16  # of code banks, handled together
+T = TypeVar("T", bound=Tower)
 
 
 def tower(rows: Rows, hidden: tuple[int, ...], bits: int, **config: Any) -> Tower:
-    """A tower for a modality's rows, with its centre from the training mean; ``config`` as TowerConfig."""
-    made = Tower(TowerConfig(rows.width, hidden, bits, **config), getattr(rows, "backbone", None))
+    """A tower for a modality's rows, with its centre from the training mean; ``config`` as its class's."""
+    return tower_of(Tower, rows, hidden, bits, **config)
+
+
+def tower_of(kind: type[T], rows: Rows, hidden: tuple[int, ...], bits: int, **config: Any) -> T:
+    """As `tower`, of a class derived from it."""
+    made = kind(kind.config_type(rows.width, hidden, bits, **config), getattr(rows, "backbone", None))
     mean = rows.mean() if made.config.centre else None
     if mean is not None:
         made.fit_mean(mean)
@@ -41,9 +47,10 @@ def write_unified(unified: Tensor, banks: Sequence[Tensor]) -> None:
 
 def groups(*modules: torch.nn.Module, backbone_scale: float = 1.0) -> list[dict[str, Any]]:
     """Parameter groups of networks that step together: new layers, and backbones at their own rate."""
-    backbones = [m.backbone for m in modules if isinstance(m, Tower) and m.backbone is not None]
+    backbones = [m.backbone for m in modules if isinstance(m, Encoder) and m.backbone is not None]
     taken = {id(p) for backbone in backbones for p in backbone.parameters()}
-    made: list[dict[str, Any]] = [{"params": [p for m in modules for p in m.parameters() if id(p) not in taken]}]
+    own = {id(p): p for m in modules for p in m.parameters() if id(p) not in taken}  # each once, if shared
+    made: list[dict[str, Any]] = [{"params": list(own.values())}]
     if backbones and backbone_scale > 0:
         made.append({"params": [p for b in backbones for p in b.parameters()], "lr_scale": backbone_scale})
     return made

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from fasthash.methods._base import Method, Options
+from fasthash.methods._base import Method, Settings
+from fasthash.methods._closed_form import ClosedForm
 
-_METHODS: dict[str, type[Method]] = {}
-M = TypeVar("M", bound=type[Method])
+Kind = type[Method] | type[ClosedForm]
+_METHODS: dict[str, Kind] = {}
+M = TypeVar("M", bound=Kind)
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ def names() -> dict[str, MethodInfo]:
     }
 
 
-def get(name: str) -> type[Method]:
+def get(name: str) -> Kind:
     """The class of a method; ValueError lists the known ones."""
     if name not in _METHODS:
         raise ValueError(f"unknown method {name!r}; known: {', '.join(sorted(_METHODS))}")
     return _METHODS[name]
 
 
-def options_from_text(method: type[Method], texts: dict[str, str]) -> dict[str, Any]:
+def options_from_text(method: Kind, texts: dict[str, str]) -> dict[str, Any]:
     """Options written as text in the form that `resolve_options` takes; unknown names pass, it refuses them itself.
 
     ``none`` is no value; options that hold several values take them with commas between.
@@ -77,7 +79,7 @@ def _takes_several(annotation: Any) -> bool:
     return False
 
 
-def resolve_options(method: type[Method], data_name: str, given: dict[str, Any]) -> Options:
+def resolve_options(method: Kind, data_name: str, given: dict[str, Any]) -> Settings:
     """The paper's defaults, then the data set's preset, then what the caller gave.
 
     Raises:

@@ -1,23 +1,37 @@
 """Networks that map features to relaxed codes, and the trained model that encodes pictures, texts and features."""
 
+from fasthash.models.encoder import Encoder, encoder_kind
 from fasthash.models.hash_model import HashModel
 from fasthash.models.inputs import FeatureRows, Rows
+from fasthash.models.joint_side import JointSide
 from fasthash.models.mapped import FeatureView, MappedRows
+from fasthash.models.pair_tower import PairTower, ShortenedTower
+from fasthash.models.quantized_model import QuantizedModel
 from fasthash.models.sparse import SparseBatch, SparseRows, feature_rows, is_sparse
+from fasthash.models.sparse_codes import Projection, SparseCodes, sparse_codes
 from fasthash.models.tower import Tower, TowerConfig
 from fasthash.models.word_linear import WordLinear
 
 __all__ = [
+    "Encoder",
     "FeatureRows",
     "FeatureView",
     "HashModel",
+    "JointSide",
     "MappedRows",
+    "PairTower",
+    "Projection",
+    "QuantizedModel",
     "Rows",
+    "ShortenedTower",
     "SparseBatch",
+    "SparseCodes",
     "SparseRows",
     "Tower",
     "TowerConfig",
     "WordLinear",
+    "encoder_kind",
     "feature_rows",
     "is_sparse",
+    "sparse_codes",
 ]

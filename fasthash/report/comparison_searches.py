@@ -62,10 +62,10 @@ def comparison_searches(
 
 def _most_apart(scored: list[Evaluation], direction: str) -> NDArray[np.int64]:
     """Places of the queries that have something to find and on which the methods differ, those that do most first."""
-    results = [one.scores["map_all"][direction] for one in scored]
-    precisions = np.array([result.per_query for result in results])  # [methods, queries]
+    precisions = np.array([one.scores["map_all"][direction].per_query for one in scored])  # [methods, queries]
     spread = precisions.std(axis=0)
-    able = np.flatnonzero((results[0].histograms.total_relevant > 0) & (np.ptp(precisions, axis=0) > 0))
+    relevant = scored[0].summaries[direction].histograms.total_relevant
+    able = np.flatnonzero((relevant > 0) & (np.ptp(precisions, axis=0) > 0))
     return able[np.argsort(-spread[able], kind="stable")]
 
 

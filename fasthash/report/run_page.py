@@ -56,6 +56,7 @@ def run_page(
     """
     folder = Path(run)
     model = HashModel.load(folder)
+    model.require_hamming("report")
     codes = evaluation.encode(model, data)
     method = str(model.info.get("method", "model"))
     found: dict[str, Any] = {"codes": run_codes.code_quality(codes)}

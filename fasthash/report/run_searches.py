@@ -45,9 +45,8 @@ def searches(
             if len(constrained):
                 found.append(asker.answer(place, "Drawn at random", "One item of each category", constrained))
         if scored is not None:
-            result = scored.scores["map_all"][direction]
-            ap = result.per_query
-            judged = np.flatnonzero(result.histograms.total_relevant > 0)
+            ap = scored.scores["map_all"][direction].per_query
+            judged = np.flatnonzero(scored.summaries[direction].histograms.total_relevant > 0)
             order = judged[np.argsort(-ap[judged], kind="stable")]
             for group, some in (("Best", order), ("Worst", order[::-1])):
                 found += [asker.answer(place, group) for place in varied(some, data, EXTREMES)]

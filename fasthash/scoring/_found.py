@@ -49,7 +49,7 @@ class CodeScores:
     nb: int
     data: str | None  # name and checksum of the data set whose labels and split were taken
     relevance: str | None  # of that data set's labels
-    searched: str  # "all" or "without_train"
+    searched: str  # "all", "without_train" or "learned"
     directions: Mapping[str, Direction]  # i2t and t2i, or "one" where nothing is said of images and texts
     codes: Mapping[str, CodeStats]  # role -> what its codes look like
     files: Mapping[str, FileArray] = field(default_factory=dict)  # role -> where it came from

@@ -17,6 +17,7 @@ from fasthash.evaluation import DATABASES, PROTOCOLS, encode, relevance_labels
 from fasthash.features.array_files import FileArray, read
 from fasthash.metrics import Measure, Scores
 from fasthash.models import HashModel
+from fasthash.models.learned import LearnedCodes
 from fasthash.scoring._forms import OP, Codes, to_codes, to_labels
 from fasthash.scoring._found import CodeScores, Direction
 from fasthash.scoring._sources import CODES, LABELS, PAIRS, ROLES, directions
@@ -35,7 +36,8 @@ class Wanted:
         level: of bootstrap intervals for the mAPs, such as 0.95; None: none. A mAP that is no mean over certain queries
             has none: map_at_k_hitonly, where ties leave open whether a query has a hit.
         relevance: of a data set with a label tree: "finest", "any" or "layer:k"; nDCG is by all its layers.
-        database: "all", or "without_train", where a data set says which rows were trained on.
+        database: "all"; "without_train", where a data set says which rows were trained on; "learned", of a model whose
+            training left codes: its training pairs are searched by those.
     """
 
     measures: Mapping[str, Measure] | None = None  # None: map_all and mAP of the first 50, ties expected and stable
@@ -94,6 +96,8 @@ def score_files(
         raise ValueError(f"{OP}: relevance and database are of a data set, none is named")
     if data is not None and label_form is not None:
         raise ValueError(f"{OP}: label form is of labels out of files, got the data set {data.name}")
+    if wanted.database == "learned":
+        raise ValueError(f"{OP}: database 'learned' is of a run; codes out of files are searched as they are")
     pairs = directions(sources, None if data is None else data.name)
     files = {role: read(where, f"{OP}: {role}") for role, where in sources.items()}
     coded, length = to_codes({role: files[role].values for role in sources if role in CODES}, bits, form)
@@ -112,12 +116,27 @@ def score_files(
 
 
 def score_model(
-    model: HashModel, data: PairedDataset, *, wanted: Wanted | None = None, threads: int | None = None
+    model: HashModel,
+    data: PairedDataset,
+    *,
+    wanted: Wanted | None = None,
+    threads: int | None = None,
+    learned: LearnedCodes | None = None,
 ) -> CodeScores:
-    """Scores of a model's codes of a data set; arguments as in `score_files`."""
+    """Scores of a model's codes of a data set; arguments as in `score_files`.
+
+    Args:
+        learned: codes that its training left, for the database "learned".
+    Raises:
+        ValueError: the database "learned" without such codes.
+    """
     wanted = wanted or Wanted()
     truth = _data_truth(data, wanted)
-    codes = encode(model, data)
+    if wanted.database == "learned" and learned is None:
+        name = model.info.get("method", "the model's method")
+        raise ValueError(f"{OP}: database 'learned' needs codes from training, and {name} left none")
+    model.require_hamming(OP)
+    codes = encode(model, data, learned if wanted.database == "learned" else None)
     pairs = {name: PAIRS[name] for name in ("i2t", "t2i")}
     stats = {role: describe(getattr(codes, role), codes.bits) for roles in pairs.values() for role in roles}
     packed = {name: codes.pair(name) for name in pairs}

@@ -23,7 +23,7 @@ def test_widths_are_those_of_features(raw):
     assert facts_text(facts).endswith("no image features, text features 5 wide.")
 
 
-@pytest.mark.parametrize("name", ["cca", "ridge"])
+@pytest.mark.parametrize("name", ["ridge"])
 def test_closed_forms_need_features(raw, name):
     line = f"^{name}: needs image features, synthetic has raw pictures only: make them with `fasthash embed`$"
     peer = PEERS[name]

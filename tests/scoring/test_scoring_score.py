@@ -285,7 +285,7 @@ def test_what_is_wanted_is_checked(made, known, tmp_path):
             relevance="graded"
         ): "relevance must be finest, any or layer:k; nDCG is graded by the layers in any case",
         Wanted(relevance="layer:9"): "relevance must be one of finest, any, layer:1, layer:2, graded, got 'layer:9'",
-        Wanted(database="test"): "database must be one of all, without_train, got 'test'",
+        Wanted(database="test"): "database must be one of all, without_train, learned, got 'test'",
     }.items():
         with pytest.raises(ValueError) as error:
             score_files(whole, data=known, wanted=wanted)
