@@ -100,7 +100,7 @@ def train(
         print_json(result)
     else:
         if run.scores is not None:
-            out.print(_score_table(run.scores.to_dict()))
+            out.print(score_table(run.scores.to_dict()))
         out.print(f"{escape(str(folder))}: trained in {run.seconds:.1f} s")
         if run.model.text_extractor is not None:
             place = shlex.quote(str(folder))
@@ -233,7 +233,8 @@ def plain(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _score_table(scores: dict[str, Any]) -> Table:
+def score_table(scores: dict[str, Any]) -> Table:
+    """The mAPs of `Evaluation.to_dict` in both directions."""
     title = f"{scores['data']}, {scores['bits']} bits, {scores['queries']} queries, {scores['database']} items"
     table = Table("mAP", "image→text", "text→image", title=title, title_justify="left")
     for name, both in scores["map"].items():

@@ -72,7 +72,7 @@ def compare(
         int | None, typer.Option(help="Processes in all; default one for each CUDA device, or one.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each process.")] = 1,
-    page: Annotated[Path | None, typer.Option(help="Another folder for compare.md and its pictures.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Another folder for compare.md, pictures and --published.")] = None,
     published: Annotated[
         str | None, typer.Option(help="A published table to set the rows beside; `fasthash published list` names them.")
     ] = None,
@@ -104,7 +104,7 @@ def compare(
     )
     shown = None if known is None else beside_published(compared, known)
     if shown is not None:
-        compared.files.append(write_beside(shown, out_))
+        compared.files += [write_beside(shown, folder) for folder in (out_, page) if folder is not None]
     if json_:
         print_json(_record(compared, out_) | ({} if shown is None else {"published": shown.to_dict()}))
     else:

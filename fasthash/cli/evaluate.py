@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fasthash.cli._app import JSON, app, out, print_json
-from fasthash.cli.commands import DataSet, data_for, data_options
+from fasthash.cli.commands import DataSet, data_for, data_options, score_table
 
 _FILES = "Codes out of files"
 _READ = "How they are read"
 _WHAT = "What is measured"
+RADIUS = 2  # of the hash lookup, unless told otherwise
 
 
 def _file(what: str) -> Any:
@@ -100,7 +101,7 @@ def evaluate(
     no_relevant: Annotated[
         str, typer.Option(help="Queries without a relevant item: zero or skip.", rich_help_panel=_WHAT)
     ] = "zero",
-    radius: Annotated[int, typer.Option(help="Of the hash lookup.", rich_help_panel=_WHAT)] = 2,
+    radius: Annotated[int, typer.Option(help="Of the hash lookup.", rich_help_panel=_WHAT)] = RADIUS,
     interval: Annotated[
         float | None,
         typer.Option(help="Level of bootstrap intervals over the queries, such as 0.95.", rich_help_panel=_WHAT),
@@ -115,7 +116,9 @@ def evaluate(
     from fasthash import scoring
     from fasthash._machine import now, provenance
     from fasthash.data import load
-    from fasthash.models import HashModel
+    from fasthash.evaluation import PROTOCOLS
+    from fasthash.evaluation import evaluate as score_by_products
+    from fasthash.models import HashModel, QuantizedModel
     from fasthash.models.learned import LearnedCodes
 
     started, clock = now(), time.monotonic()
@@ -145,6 +148,15 @@ def evaluate(
             raise ValueError(
                 f"evaluate: --learned-database is about the data {source} was trained on, got {known.name}"
             )
+        if isinstance(model, QuantizedModel):
+            if interval is not None or radius != RADIUS:
+                raise ValueError(f"evaluate: --interval and --radius are of Hamming distances, {source} has none")
+            scored = score_by_products(
+                model, known, wanted.measures or PROTOCOLS, relevance=wanted.relevance, database=wanted.database,
+                no_relevant=no_relevant,
+            ).to_dict()  # fmt: skip
+            record = provenance(started=started, seconds=time.monotonic() - clock)
+            return print_json({"source": source, **scored, "provenance": record}) if json_ else _show_mean(scored)
         scores = scoring.score_model(model, known, wanted=wanted, learned=learned)
     else:
         if data_set and data is None:
@@ -157,6 +169,12 @@ def evaluate(
         print_json({"source": source, **scores.to_dict(), "provenance": record})
     else:
         _show(scores, intervals=interval is not None)
+
+
+def _show_mean(scores: dict[str, Any]) -> None:
+    """Scores of codes that are ranked by inner products: the means alone."""
+    out.print(score_table(scores))
+    out.print("ranked by inner products of real queries with decoded items", style="dim")
 
 
 def _is_run(source: str) -> bool:

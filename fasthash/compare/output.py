@@ -188,7 +188,8 @@ def _grid_row(compared: Compared, data: str, row: Row, values: dict[tuple[int, s
 def _seconds(run: dict[str, Any]) -> float:
     """Training time; of one thread on the CPU without what other programs took of it meanwhile."""
     alone = run.get("threads") == 1 and run.get("device") == "cpu"
-    return float(run["seconds"]) * (run.get("cpu_share") or 1.0 if alone else 1.0)
+    share = min(1.0, run.get("cpu_share") or 1.0)  # above 1 where threads read or write beside it: nobody took any
+    return float(run["seconds"]) * (share if alone else 1.0)
 
 
 def _goal(outcome: Outcome) -> Goal:

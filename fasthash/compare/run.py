@@ -101,6 +101,8 @@ def run_plan(
             waiting[cell.folder] = cell
         else:
             compared.answers[cell.folder] = done
+    for name in waiting:  # there for a row, but not with what another row of the same cell is about
+        compared.answers.pop(name, None)
     compared.reused = len(compared.answers)
     total = compared.reused + len(waiting)
     if compared.reused:

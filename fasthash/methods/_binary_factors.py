@@ -15,16 +15,16 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from fasthash.methods._signed_graph import SignedGraph, UnitRows, row_sums
+from fasthash.methods._signed_graph import CentredRows, SignedGraph, row_sums
 
 SHIFTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # tried in turn, of what makes a bit's step safe for certain
 
 
 @dataclass(frozen=True)
-class View:
+class FactorView:
     """One modality of the rows."""
 
-    features: UnitRows
+    features: CentredRows
     graph: SignedGraph
 
     def product(self, codes: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class BinaryFactors:
         ridge: of U.
     """
 
-    def __init__(self, views: Sequence[View], *, gamma: float, smooth: float, ridge: float) -> None:
+    def __init__(self, views: Sequence[FactorView], *, gamma: float, smooth: float, ridge: float) -> None:
         self.views, self.gamma, self.smooth, self.ridge = views, gamma, smooth, ridge
         self._squares = [view.square() for view in views]
         self._degrees = [float(view.graph.degrees().sum()) for view in views]

@@ -11,7 +11,7 @@ PART = 2048  # rows read together
 BLOCK = 1024  # rows whose neighbours are looked for together
 
 
-class UnitRows:
+class CentredRows:
     """n rows of features, centred by their mean and at unit length, read part by part.
 
     Args:
@@ -49,7 +49,7 @@ class SignedGraph:
         k: neighbours of either kind; half of the other rows at most.
     """
 
-    def __init__(self, rows: UnitRows, k: int) -> None:
+    def __init__(self, rows: CentredRows, k: int) -> None:
         n = rows.n
         k = min(k, (n - 1) // 2)
         columns = torch.cat(_neighbours(rows, k), dim=1)  # [n, 2k]
@@ -70,7 +70,7 @@ def row_sums(matrix: Tensor, values: Tensor) -> Tensor:
     return values.new_zeros(matrix.shape[0]).index_add_(0, matrix.indices()[0], values)
 
 
-def _neighbours(rows: UnitRows, k: int) -> tuple[Tensor, Tensor]:
+def _neighbours(rows: CentredRows, k: int) -> tuple[Tensor, Tensor]:
     """int64 [n, k] nearest and farthest rows of each, itself left out; a block of rows against a part at a time."""
     nearest, farthest = [], []
     for place, part in rows.parts():
@@ -82,7 +82,7 @@ def _neighbours(rows: UnitRows, k: int) -> tuple[Tensor, Tensor]:
     return torch.cat(nearest), torch.cat(farthest)
 
 
-def _of_block(block: Tensor, first: int, rows: UnitRows, k: int) -> tuple[Tensor, Tensor]:
+def _of_block(block: Tensor, first: int, rows: CentredRows, k: int) -> tuple[Tensor, Tensor]:
     """The neighbours of rows first, first + 1, ..."""
     best: list[tuple[Tensor, Tensor] | None] = [None, None]  # (values, columns) of the nearest and of the farthest
     for place, part in rows.parts():

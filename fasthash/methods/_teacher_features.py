@@ -54,6 +54,9 @@ class TeacherFeatures:
     @torch.no_grad()
     def _side_at(self, side: str, index: Tensor) -> Tensor:
         rows = self._rows[side]
+        if side in self._kept:  # before asking where rows lie: sparse ones are made dense for the answer
+            kept = self._kept[side]
+            return kept[index.to(kept.device)]
         device = device_of(rows)
         if side not in self.with_batch:
             return self.kept(side, device)[index.to(device)]

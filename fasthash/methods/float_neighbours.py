@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -36,6 +36,7 @@ from fasthash.methods._base import (
 )
 from fasthash.methods._networks import groups, tower
 from fasthash.methods._registry import register
+from fasthash.methods._teacher_features import device_of
 from fasthash.models.joint_space import JointSpace
 from fasthash.models.teacher import BATCH, FixedFeatures
 from fasthash.ops._unit_rows import unit_rows
@@ -110,7 +111,7 @@ class FloatNeighbours(Method):
         self.fixed = {"image": FixedFeatures(train.image), "text": FixedFeatures(train.text)}
         # sides whose features come with each batch
         self.with_batch = [side for side, f in self.fixed.items() if f.changes or f.mapped]
-        self._devices = {"image": _device_of(train.image), "text": _device_of(train.text)}
+        self._devices = {"image": device_of(train.image), "text": device_of(train.text)}
         self._fit_teacher(train)
         config = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
         self.image = tower(train.image, o.image_hidden, bits, **config)
@@ -199,13 +200,6 @@ class FloatNeighbours(Method):
                 value = (value + self.divergence(teacher.T, student.T, *settings)) / 2
             terms[kind] = self.weights[kind] * value
         return terms
-
-
-def _device_of(rows: Any) -> torch.device:
-    """Where a batch of these rows lies."""
-    if hasattr(rows, "device"):  # first: the features of rows in a file are read when they are asked for
-        return torch.device(rows.device)
-    return torch.device((rows.tokens if hasattr(rows, "tokens") else rows.features).device)
 
 
 def _sign_straight_through(h: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class MITHOptions(Options):
     # 512 behind a linear layer where they differ
     space: int | None = Field(None, ge=1)
     token_space: int | None = Field(None, ge=1)  # within the token branch; None: as space
-    heads: int | None = Field(None, ge=1)  # None: one for each 64 of token_space
+    heads: int | None = Field(None, ge=1)  # None: one for each 64 of token_space, or the next fewer that divide it
     blocks: int = Field(2, ge=0)  # residual blocks of the concept module
     layers: int = Field(2, ge=1)  # of the transformer
     top: int = Field(8, ge=1)  # concepts that a token may hold
@@ -145,7 +145,7 @@ class MITH(Method):
 
     def _tower(self, rows: Rows, shared: Concepts, space: int, token_space: int) -> ConceptTower:
         o = self.options
-        heads = o.heads or max(1, token_space // HEAD)
+        heads = o.heads or _heads(token_space)
         config = ConceptTowerConfig(
             rows.width, self.bits, space, stem=o.space is not None or rows.width != space, token_space=token_space,
             token_stem=token_space != space, blocks=o.blocks, top=o.top, layers=o.layers, heads=heads,
@@ -226,3 +226,7 @@ class MITH(Method):
             misses.append((whole.detach() - tokens).square().sum())
             misses.append(self.options.distillation_back * (whole - tokens.detach()).square().sum())
         return torch.stack(misses).sum() / len(outputs["image_f"])
+
+
+def _heads(width: int) -> int:
+    return next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % heads == 0)

@@ -108,8 +108,9 @@ class SCMOrthogonal(_SCM):
 class SCMSequential(_SCM):
     """One bit after the other, each for what those before leave over.
 
-    The sequence ends where the residual's largest singular value rises: the bits that are left are those of canonical
-    correlation analysis, the least correlated first, and then the other directions of its joint problem.
+    The sequence ends where the residual's largest singular value rises, or nothing is left of the residual, as from the
+    first bit on where all pairs are of one class: the other bits are those of canonical correlation analysis, the least
+    correlated first, and then the other directions of its joint problem.
     """
 
     name = "scm_se"
@@ -123,7 +124,7 @@ class SCMSequential(_SCM):
         found, objective, last = list[Sides](), list[float](), np.inf
         while len(found) < bits:
             left, values, right = top_of_product(a, b, 1)
-            if values[0] > last:
+            if not len(values) or values[0] > last:
                 break
             last = values[0]
             found.append((left, right))

@@ -29,10 +29,10 @@ from fasthash.methods._base import (
     Weight,
     Widths,
 )
-from fasthash.methods._binary_factors import BinaryFactors, View
+from fasthash.methods._binary_factors import BinaryFactors, FactorView
 from fasthash.methods._networks import groups, tower
 from fasthash.methods._registry import register
-from fasthash.methods._signed_graph import SignedGraph, UnitRows
+from fasthash.methods._signed_graph import CentredRows, SignedGraph
 from fasthash.models import MappedRows, SparseBatch, SparseRows, Tower, backbones
 from fasthash.models.pictures import PictureRows
 
@@ -134,7 +134,7 @@ class UDCMH(Method):
             self._problem = None
             self._frozen.clear()
 
-    def _view(self, side: str, refreshed: bool) -> View:
+    def _view(self, side: str, refreshed: bool) -> FactorView:
         rows, network = self.rows[side], getattr(self, side)
         made = (refreshed or network.backbone is not None) and not isinstance(rows, MappedRows)
         still: AbstractContextManager[Any] = nullcontext(rows)
@@ -143,8 +143,8 @@ class UDCMH(Method):
         with still as rows:
             make = network.trunk if refreshed else self._frozen.get(side, _dense)
             read = partial(_read, rows, network, make, self.devices[side])
-            features = UnitRows(len(self.unified), read, keep=made)
-        return View(features, SignedGraph(features, self.options.neighbours))
+            features = CentredRows(len(self.unified), read, keep=made)
+        return FactorView(features, SignedGraph(features, self.options.neighbours))
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         return {"image": torch.tanh(self.image(batch.image)), "text": torch.tanh(self.text(batch.text))}

@@ -69,6 +69,7 @@ def test_a_run_of_a_version_that_kept_no_learned_codes_is_made_again(compared, m
     assert not in_process, "the encoded database is measured"
     again = run_compare(make_plan(rows=ROWS, bits=[8], seeds=2), tmp_path, progress=False)
     assert len(in_process) == 2
+    assert again.reused == 1, "cca alone: what is measured again is not there yet"
     for row in ("cmfh", "cmfh, learned"):
         one, other = (each.results.series("synthetic", row, 8, "map_all", "t2i") for each in (again, compared))
         assert one.values == other.values

@@ -68,6 +68,22 @@ def result(i2t, t2i):
     return {"scores": {"map_all": {"i2t": i2t, "t2i": t2i}}, "seconds": 1.0, "collapsed": False, "peak_bytes": 1}
 
 
+@pytest.mark.parametrize(
+    ("ran", "seconds"),
+    [
+        ({}, 8.0),
+        ({"cpu_share": 0.5}, 4.0),
+        ({"cpu_share": 1.6}, 8.0),  # other threads of its own: nobody took anything
+        ({"cpu_share": 0.5, "threads": 2}, 8.0),
+        ({"cpu_share": 0.1, "device": "cuda"}, 8.0),
+    ],
+    ids=str,
+)
+def test_times_are_less_what_other_programs_took(ran, seconds):
+    run = {"seconds": 8.0, "threads": 1, "device": "cpu"} | ran
+    assert output._seconds(run) == pytest.approx(seconds)
+
+
 @pytest.fixture
 def results():
     found = Results()

@@ -12,7 +12,7 @@ from fasthash.data import PairedDataset
 from fasthash.evaluation import encode, random_codes, score
 from fasthash.losses import GraphCoherence
 from fasthash.methods import TrainData, get, resolve_options
-from fasthash.models import HashModel, MappedRows, SparseRows
+from fasthash.models import HashModel, MappedRows, SparseRows, neighbour_graph
 from fasthash.models.neighbour_graph import NeighbourGraph
 from fasthash.training import train
 
@@ -126,6 +126,16 @@ def test_other_rows_have_the_loss_of_dense_ones(rows, kind):
     index = torch.tensor([0, 1, 4])
     values = [float(build(given)(given.batch(index), "joint").detach()) for given in (dense, other)]
     assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+def test_sparse_rows_are_made_dense_once(rows, monkeypatch):
+    """Not for every block of the graph: to ask them where they lie is to make all of them."""
+    dense, made = SparseRows.features.fget, []
+    monkeypatch.setattr(SparseRows, "features", property(lambda self: made.append(1) or dense(self)))
+    monkeypatch.setattr(neighbour_graph, "ROWS", 2)
+    monkeypatch.setattr(neighbour_graph, "COLUMNS", 3)
+    build(TrainData(rows.image.features, SparseRows(rows.text.features)))
+    assert len(made) <= 2
 
 
 def test_both_networks_move(rows, batch_of):

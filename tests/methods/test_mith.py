@@ -177,6 +177,14 @@ def test_widths(rows):
     assert (made.image.config.space, made.image.config.stem, made.image.config.heads) == (7, False, 1)
 
 
+@pytest.mark.parametrize(("width", "heads"), [(512, 8), (1280, 20), (138, 2), (200, 2), (197, 1)])
+def test_heads_divide_the_width(width, heads):
+    """One for each 64, or fewer where those do not divide it: 200 would leave a part of a head over."""
+    given = TrainData(torch.rand(6, width), torch.rand(6, width), torch.eye(3, dtype=torch.uint8).repeat(2, 1))
+    made = KIND(given, 4, resolve_options(KIND, "test", {"blocks": 0, "layers": 1}))
+    assert made.image.config.heads == heads
+
+
 @pytest.fixture(scope="module")
 def pairs():
     return data.load("synthetic", kind="multilabel", pairs=300)

@@ -141,6 +141,21 @@ def test_after_the_canonical_directions_come_the_others_of_the_joint_problem():
         np.testing.assert_allclose(ours[:, found + 4 :], theirs[:, 4:], atol=1e-9)
 
 
+@pytest.mark.parametrize("nothing", ["one class", "constant texts"])
+def test_a_residual_of_nothing_leaves_all_bits_to_the_joint_problem(nothing):
+    image, text, labels = make_classes(60)
+    if nothing == "one class":
+        labels = np.ones((60, 1))
+    else:
+        text = np.ones_like(text)
+    solution = fit("scm_se", image, text, 5, labels, ridge=RIDGE)
+    assert solution.objective == ()
+    joint = weights(fit("cvh", image, text, 5, ridge=RIDGE))
+    for ours, theirs in zip(weights(solution), joint, strict=True):
+        canonical_first = theirs[:, ::-1] if nothing == "one class" else theirs
+        np.testing.assert_allclose(ours, canonical_first, atol=1e-9)
+
+
 def test_disagreement_of_any_codes():
     rng = np.random.default_rng(1)
     labels = make_labels(12)

@@ -9,8 +9,8 @@ import torch
 from fasthash import data
 from fasthash.evaluation import evaluate, random_codes, score
 from fasthash.methods import TrainData, _signed_graph, get, resolve_options
-from fasthash.methods._binary_factors import BinaryFactors, Links, View, improve_codes, view_weights
-from fasthash.methods._signed_graph import SignedGraph, UnitRows
+from fasthash.methods._binary_factors import BinaryFactors, FactorView, Links, improve_codes, view_weights
+from fasthash.methods._signed_graph import CentredRows, SignedGraph
 from fasthash.models import HashModel
 from fasthash.training import train
 
@@ -24,7 +24,7 @@ def build(rows, seed=0, bits=8, **options):
 
 
 def unit_rows(x):
-    return UnitRows(len(x), lambda start, stop: x[start:stop])
+    return CentredRows(len(x), lambda start, stop: x[start:stop])
 
 
 def dense_graph(x, k):
@@ -41,7 +41,7 @@ def dense_graph(x, k):
 def problem(seed, n=40, smooth=0.05, k=4):
     rng = np.random.default_rng(seed)
     x = [torch.from_numpy(rng.standard_normal((n, p)).astype(np.float32)) for p in (7, 5)]
-    views = [View(unit_rows(f), SignedGraph(unit_rows(f), k)) for f in x]
+    views = [FactorView(unit_rows(f), SignedGraph(unit_rows(f), k)) for f in x]
     codes = torch.from_numpy(np.where(rng.random((n, 6)) < 0.5, -1.0, 1.0))
     return BinaryFactors(views, gamma=2.0, smooth=smooth, ridge=0.5), x, codes
 
@@ -77,7 +77,7 @@ def test_too_few_rows_have_no_neighbours(n):
 
 def test_rows_that_are_kept_are_read_once():
     x, reads = torch.randn(10, 3), []
-    kept = UnitRows(10, lambda start, stop: reads.append(start) or x[start:stop], keep=True)
+    kept = CentredRows(10, lambda start, stop: reads.append(start) or x[start:stop], keep=True)
     for _ in range(3):
         torch.testing.assert_close(torch.cat([part for _, part in kept.parts()]).norm(dim=1), torch.ones(10))
     assert reads == [0]

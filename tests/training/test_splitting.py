@@ -91,6 +91,14 @@ SHARED = {
     # no centre: the layer keeps its gradient's memory, into which the exchange writes the words of the others
     "djsrh, words": ("djsrh", make_bags, {"momentum": 0.9, "centre": False}, 1),
     "dcgh, words": ("dcgh", make_bags, {"text_hidden": (16,), "centre": False}, 1),
+    # what each has besides networks: targets drawn for a step, banks and a shared module, steps of one side alone,
+    # parameters both in front of the loss and in it, and a codebook that every process makes for itself
+    "dnph": ("dnph", make, {"batch_size": 16, "lr": 1e-2, "code_dropout": 0.0}, 1),
+    "mith": ("mith", make, {"batch_size": 16, "space": 16, "token_space": 8}, 1),
+    "dgcpn": ("dgcpn", make, {"batch_size": 16, "image_hidden": (16,), "text_hidden": (16,)}, 1),
+    "dbrc": ("dbrc", make, {}, 1),
+    "cdq": ("cdq", make, {}, 1),
+    "udcmh in parts": ("udcmh", make, {}, 2),
 }
 SCRIPT = """
 import sys, torch
@@ -106,7 +114,7 @@ def shared(name, out=None):
     method, data, options, parts = SHARED[name]
     before, _networks.WORTH_ENTRIES = _networks.WORTH_ENTRIES, 0
     try:
-        options = FAST[method] | options | {"epochs": 2}
+        options = FAST.get(method, {}) | options | {"epochs": 2}
         return train(method, data(), bits=16, out=out, accumulate=parts, progress=False, **options)
     finally:
         _networks.WORTH_ENTRIES = before
