@@ -2,14 +2,9 @@
 
 # importing a method's file registers it
 from fasthash.methods import (
-    cca,
-    cca_itq,
     cdq,
-    cmfh,
-    cvh,
     dbrc,
     dcgh,
-    dch,
     dchmt,
     dcmh,
     dgcpn,
@@ -18,12 +13,9 @@ from fasthash.methods import (
     dsph,
     float_neighbours,
     hichnet,
-    imh,
     jdsh,
-    lssh,
     mith,
-    scm,
-    seph,
+    shallow,
     ssah,
     twdh,
     two_tower,
@@ -38,9 +30,8 @@ __all__ = [
     "Batch", "ClosedForm", "ClosedFormOptions", "Kind", "Method", "MethodInfo", "Options", "Outputs", "Pairs", "Phase",
     "Preset", "Settings", "Solution", "TrainData", "get", "names", "options_from_text", "resolve_options",
 ]  # fmt: skip
-# one module for each method, as a submodule of this package
+# one module for each method that is trained in batches; shallow holds the others
 __all__ += [
-    "cca", "cca_itq", "cdq", "cmfh", "cvh", "dbrc", "dcgh", "dch", "dchmt", "dcmh", "dgcpn", "djsrh", "dnph", "dsph",
-    "float_neighbours", "hichnet", "imh", "jdsh", "lssh", "mith", "scm", "seph", "ssah", "twdh", "two_tower", "udcmh",
-    "udsph",
+    "cdq", "dbrc", "dcgh", "dchmt", "dcmh", "dgcpn", "djsrh", "dnph", "dsph", "float_neighbours", "hichnet", "jdsh",
+    "mith", "shallow", "ssah", "twdh", "two_tower", "udcmh", "udsph",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from shallow_cases import fit, make_classes, make_labels, make_views, never_rise
 
 import fasthash
 from fasthash import codes, data
-from fasthash.methods.dch import descend
+from fasthash.methods.shallow.dch import descend
 
 
 def objective_by_hand(image, text, labels, solution, lam=1.0, mu=(1e-3, 1e-3), delta=0.01):

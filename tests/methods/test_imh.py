@@ -9,8 +9,8 @@ from shallow_cases import fit, make_classes, make_views, projections, weights
 import fasthash
 from fasthash import data
 from fasthash.methods import get, resolve_options
-from fasthash.methods._graph_embedding import Smoothness, laplacian, neighbour_graph
-from fasthash.methods.imh import ridge_factor
+from fasthash.methods.shallow._graph_embedding import Smoothness, laplacian, neighbour_graph
+from fasthash.methods.shallow.imh import ridge_factor
 
 
 def brute_graph(rows, k):

@@ -6,8 +6,8 @@ import torch
 from shallow_cases import make_views
 
 from fasthash.methods import Pairs
-from fasthash.methods._linear_features import LinearOptions, linear_features
-from fasthash.methods._ridge import Ridge, solve_ridge
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features
+from fasthash.methods.shallow._ridge import Ridge, solve_ridge
 
 CASES = [
     {},

@@ -8,7 +8,7 @@ from shallow_cases import fit, make_classes, make_views, never_rises, projection
 import fasthash
 from fasthash import data
 from fasthash.methods import Pairs, get, resolve_options
-from fasthash.methods.lssh import _Factors, bounded_columns, principal_directions
+from fasthash.methods.shallow.lssh import _Factors, bounded_columns, principal_directions
 from fasthash.models import sparse_codes
 
 SMALL = {"atoms": 20, "image_directions": 5, "iterations": 6}

@@ -6,9 +6,9 @@ from cca_truth import covariances
 from shallow_cases import fit, make_classes, make_labels, make_views, pair_agreement, projections, weights
 
 from fasthash.methods import Pairs
-from fasthash.methods._correlated import Correlation, leading, top_of_product
-from fasthash.methods._linear_features import LinearOptions, linear_features
-from fasthash.methods.scm import Disagreement, label_factors
+from fasthash.methods.shallow._correlated import Correlation, leading, top_of_product
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features
+from fasthash.methods.shallow.scm import Disagreement, label_factors
 
 RIDGE = 0.05
 

@@ -8,10 +8,11 @@ from sklearn.linear_model import LogisticRegression
 
 import fasthash
 from fasthash import data
-from fasthash.methods import _label_codes, get, resolve_options
-from fasthash.methods._kernel_logistic import kmeans, logistic, rbf_around
-from fasthash.methods._label_codes import LabelDivergence, descend
-from fasthash.methods.seph import joint_odds
+from fasthash.methods import get, resolve_options
+from fasthash.methods.shallow import _label_codes
+from fasthash.methods.shallow._kernel_logistic import kmeans, logistic, rbf_around
+from fasthash.methods.shallow._label_codes import LabelDivergence, descend
+from fasthash.methods.shallow.seph import joint_odds
 
 SMALL = {"anchors": 30}
 

@@ -102,7 +102,7 @@ def test_torchrun_is_refused(data, monkeypatch):
 
 
 def test_an_interrupted_fit_leaves_nothing_but_its_request(data, tmp_path, monkeypatch):
-    from fasthash.methods.cmfh import CMFH
+    from fasthash.methods.shallow.cmfh import CMFH
 
     def stopped(self, pairs, bits, seed, report):
         report(1, 2, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthash._canonical import Whitening, add_ridge, align_signs
 from fasthash.methods._closed_form import Floats
-from fasthash.methods._linear_features import LinearFeatures
+from fasthash.methods.shallow._linear_features import LinearFeatures
 from fasthash.models.view import View
 
 Sides = tuple[Floats, Floats]  # coordinates [r_x, k] and [r_y, k] of k directions

@@ -16,10 +16,10 @@ from fasthash._canonical import align_signs
 from fasthash._rotation import itq_rotation
 from fasthash.methods._base import Positive, Preset, Weight
 from fasthash.methods._closed_form import ClosedForm, Pairs, Report, Solution
-from fasthash.methods._correlated import Correlation
-from fasthash.methods._linear_features import LinearOptions, linear_features
 from fasthash.methods._registry import register
-from fasthash.methods.cca import canonical_sides, check_directions
+from fasthash.methods.shallow._correlated import Correlation
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features
+from fasthash.methods.shallow.cca import canonical_sides, check_directions
 
 
 class CCAITQOptions(LinearOptions):

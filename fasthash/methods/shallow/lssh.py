@@ -17,23 +17,23 @@ from pydantic import Field
 
 from fasthash.methods._base import Positive, Preset
 from fasthash.methods._closed_form import ClosedForm, ClosedFormOptions, Floats, Pairs, Report, Solution
-from fasthash.methods._linear_features import LinearFeatures, LinearOptions
 from fasthash.methods._registry import register
-from fasthash.methods._ridge import solve_ridge
+from fasthash.methods.shallow._linear_features import LinearFeatures, LinearOptions
+from fasthash.methods.shallow._ridge import solve_ridge
 from fasthash.models.sparse_codes import Projection, SparseCodes, sparse_codes
 from fasthash.models.view import UnitRows, View
 
 
 class LSSHOptions(ClosedFormOptions):
-    """The paper's values."""
+    """The paper's weights and atoms; where it leaves a number open, it is fasthash's own."""
 
     atoms: int = Field(512, ge=1)  # of B; as many as training pairs at most
-    image_directions: int = Field(64, ge=1)  # principal ones that a picture is projected to
+    image_directions: int = Field(64, ge=1)  # principal ones that a picture is projected to; fasthash's own
     rho: Positive = 0.2  # of the l1 norms
     mu: Positive = 0.5  # of the texts' factorisation
     lam: Positive = 1.0  # lambda, of the tie
     iterations: int = Field(20, ge=1)
-    sweeps: int = Field(3, ge=1)  # over the columns of B, A and R in each iteration
+    sweeps: int = Field(3, ge=1)  # over the columns of B, A and R in each iteration; fasthash's own, like steps
     # of feature-sign search in each iteration, which goes on where the one before stopped; a new picture has as many as
     # it needs
     steps: int = Field(5, ge=1)

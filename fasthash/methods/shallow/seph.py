@@ -17,9 +17,9 @@ from pydantic import Field
 
 from fasthash.methods._base import Positive, Preset, Weight
 from fasthash.methods._closed_form import ClosedForm, ClosedFormOptions, Floats, Pairs, Report, Solution
-from fasthash.methods._kernel_logistic import ROWS, fit_view, kmeans
-from fasthash.methods._label_codes import LabelDivergence, descend
 from fasthash.methods._registry import register
+from fasthash.methods.shallow._kernel_logistic import ROWS, fit_view, kmeans
+from fasthash.methods.shallow._label_codes import LabelDivergence, descend
 from fasthash.models.view import View
 
 ROUNDS = 10  # of k-means

@@ -13,9 +13,9 @@ import numpy as np
 
 from fasthash.methods._base import Positive, Preset
 from fasthash.methods._closed_form import ClosedForm, Floats, Pairs, Report, Solution
-from fasthash.methods._correlated import Correlation, Sides, stack, top_of_product
-from fasthash.methods._linear_features import LinearOptions, linear_features, most_directions
 from fasthash.methods._registry import register
+from fasthash.methods.shallow._correlated import Correlation, Sides, stack, top_of_product
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features, most_directions
 
 PAPER = "Zhang and Li: Large-Scale Supervised Multimodal Hashing with Semantic Correlation Maximization, AAAI 2014"
 

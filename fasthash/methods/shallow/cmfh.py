@@ -17,9 +17,9 @@ from pydantic import Field
 
 from fasthash.methods._base import Positive, Preset
 from fasthash.methods._closed_form import ClosedForm, Floats, Pairs, Report, Solution
-from fasthash.methods._linear_features import LinearFeatures, LinearOptions, linear_features
 from fasthash.methods._registry import register
-from fasthash.methods._ridge import Ridge, solve_ridge
+from fasthash.methods.shallow._linear_features import LinearFeatures, LinearOptions, linear_features
+from fasthash.methods.shallow._ridge import Ridge, solve_ridge
 
 
 class CMFHOptions(LinearOptions):

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from fasthash.methods._base import Positive, Preset
 from fasthash.methods._closed_form import ClosedForm, Pairs, Report, Solution
-from fasthash.methods._correlated import Correlation
-from fasthash.methods._linear_features import LinearOptions, linear_features, most_directions
 from fasthash.methods._registry import register
+from fasthash.methods.shallow._correlated import Correlation
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features, most_directions
 
 
 class CVHOptions(LinearOptions):

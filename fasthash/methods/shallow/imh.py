@@ -19,9 +19,9 @@ from pydantic import Field
 
 from fasthash.methods._base import Positive, Preset, Weight
 from fasthash.methods._closed_form import ClosedForm, Floats, Pairs, Report, Solution
-from fasthash.methods._graph_embedding import Smoothness, laplacian, neighbour_graph
-from fasthash.methods._linear_features import LinearOptions, linear_features
 from fasthash.methods._registry import register
+from fasthash.methods.shallow._graph_embedding import Smoothness, laplacian, neighbour_graph
+from fasthash.methods.shallow._linear_features import LinearOptions, linear_features
 
 
 def _chosen(data: str) -> str:
