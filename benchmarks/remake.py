@@ -4,7 +4,7 @@ python benchmarks/remake.py                                   on an idle machine
 python benchmarks/remake.py --only hamming scaling pictures
 python benchmarks/remake.py --quick --out FOLDER              a tiny run of what can be tiny, to see that it works
 
-The table of benchmarks/compare.json is made by its own command, `fasthash compare`; the table of CUDA kernels
+The table of benchmarks/compare.json is made by its own command, `fasthash compare`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 import fasthash
-from fasthash import _machine, report
+from fasthash import _machine, methods, report
 from fasthash.compare._files import csv_text, write_json, write_text
+from fasthash.compare.peers import PEERS
 from fasthash.compare.plan import MEASURES, TREE_MEASURES, Row
 from fasthash.compare.summary import BOLD_RULE, Outcome, best_row
 from fasthash.evaluation import DIRECTIONS
+from fasthash.models import QuantizedModel
 from fasthash.report.comparison import Comparison, DataPart, Goal, Grid, GridRow, Model, Part, Value
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 CSV_COLUMNS = ("data", "row", "bits", "direction", "measure", "mean", "std", "seeds")
 PROTOCOL = (
-    "queries against the database by Hamming distance, each row encoded by its own modality alone; relevant is what "
-    "shares a label of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in "
-    "training; mean ± sample standard deviation over the seeds"
+    "queries against the database by Hamming distance unless a row says otherwise, each item encoded by its own "
+    "modality alone, in a learned database by the code that training gave its pair; relevant is what shares a label "
+    "of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in training; mean ± sample standard deviation over the seeds"
 )
 
 
@@ -180,9 +182,18 @@ def _grid_row(compared: Compared, data: str, row: Row, values: dict[tuple[int, s
     notes += [f"codes collapsed in {collapsed} of {len(runs)} runs"] if collapsed else []
     real = compared.results.is_real(data, row.label)
     notes += ["real values, no code"] if real else []
+    notes += ["ranked by inner products"] if _by_products(row) else []
     reference = real or row.item.name == "random"
     memory = max(peaks) / MIB if peaks else None
     return GridRow(row.label, values, seconds, memory, "; ".join(notes), reference)
+
+
+def _by_products(row: Row) -> bool:
+    """Whether the row's codes are no codes for Hamming distances."""
+    if row.item.name in PEERS:
+        return False
+    kind = methods.get(row.item.name)
+    return issubclass(kind, methods.Method) and issubclass(kind.model_type, QuantizedModel)
 
 
 def _seconds(run: dict[str, Any]) -> float:
