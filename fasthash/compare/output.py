@@ -31,7 +31,8 @@ CSV_COLUMNS = ("data", "row", "bits", "direction", "measure", "mean", "std", "se
 PROTOCOL = (
     "queries against the database by Hamming distance unless a row says otherwise, each item encoded by its own "
     "modality alone, in a learned database by the code that training gave its pair; relevant is what shares a label "
-    "of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in training; mean ± sample standard deviation over the seeds"
+    "of the finest layer; ties in expectation; the model of the last epoch, the queries play no part in training; "
+    "mean ± sample standard deviation over the seeds"
 )
 
 
