@@ -17,6 +17,8 @@ variant_module = pytest.importorskip("fasthash._kernels._variant", reason="needs
 TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "triton_aot.md"
 OPERATIONS = sorted({variant.operation for variant in aot.variants()})
 FIRST = next(aot.variants())
+# every architecture takes minutes: what grows on one of them seldom does not on another
+COMPILED = "sm_" if os.environ.get("FASTHASH_ALL_ARCHITECTURES") else "sm_90 "
 
 
 def command(*arguments):
@@ -28,9 +30,9 @@ def command(*arguments):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_nothing_grows_silently(operation):
-    done = command("--guarded", "--only", f"{operation} sm_", "--check", TABLE)
+    done = command("--guarded", "--only", f"{operation} {COMPILED}", "--check", TABLE)
     assert done.returncode == 0, done.stdout + done.stderr
-    guarded = [v for v in aot.variants() if v.guarded and v.operation == operation]
+    guarded = [v for v in aot.variants() if v.guarded and v.name.startswith(f"{operation} {COMPILED}")]
     assert len(re.findall(r": \d+ registers, \d+ B stack, \d+ B shared", done.stdout)) == len(guarded)
 
 
