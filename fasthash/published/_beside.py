@@ -131,7 +131,8 @@ def beside(table: PublishedTable, ours: Iterable[Ours], settings: Sequence[Setti
     Args:
         table: of `load`.
         ours: values measured here; each goes under theirs of the name `Ours.like`, whatever the case of its letters.
-        settings: how ours were measured, one for each data set of ours.
+        settings: how ours were measured, one for each data set of ours. Those that the table does not have are left out
+            where it has another.
     Raises:
         ValueError: a value of ours has no setting.
     """
@@ -145,7 +146,8 @@ def beside(table: PublishedTable, ours: Iterable[Ours], settings: Sequence[Setti
     sides = []
     warnings: list[str] = []
     used = [by_data[data] for data in dict.fromkeys(one.data for one in found)]
-    for setting in used:
+    shared = [setting for setting in used if table.data_like(setting.data)]
+    for setting in shared or used:
         theirs = table.data_like(setting.data)
         warnings += _differences(table, theirs, setting)
         for direction in DIRECTIONS:
@@ -153,6 +155,9 @@ def beside(table: PublishedTable, ours: Iterable[Ours], settings: Sequence[Setti
             rows = [row for row in table.rows if theirs and (row.data, row.direction) == (theirs.name, direction)]
             if mine:
                 sides.append(Side(setting.data, direction, _lines(rows, mine)))
+    others = [setting.data for setting in used if setting not in shared]
+    if shared and others:
+        warnings.append(f"left out: ours on {', '.join(others)}, which the table does not have")
     rerun = [row.method for row in table.rows if row.rerun]
     if rerun:
         which = ", ".join(dict.fromkeys(rerun))

@@ -77,6 +77,13 @@ def test_data_that_the_table_lacks_stand_alone():
     assert any(warning.startswith(told) for warning in shown.warnings)
 
 
+def test_data_that_the_table_lacks_are_left_out_beside_data_that_it_has():
+    ours = [*VALUES, Ours("emoji", "djsrh", 64, "t2i", 0.2)]
+    shown = beside(TABLE, ours, [ALIKE, replace(ALIKE, data="emoji")])
+    assert [side.data for side in shown.sides] == [side.data for side in beside(TABLE, VALUES, [ALIKE]).sides]
+    assert "left out: ours on emoji, which the table does not have" in shown.warnings
+
+
 def test_reruns_are_named_once():
     table = published.load("dchmt-table")
     setting = replace(ALIKE, data="MIRFlickr-25K")
