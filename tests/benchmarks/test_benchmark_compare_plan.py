@@ -34,7 +34,7 @@ def test_variants_differ_from_their_method(plan):
                 continue
             kind = methods.get(row.item.name)
             options = methods.resolve_options(kind, label, method_options(row.item)).model_dump_json()
-            other = seen.setdefault((row.item.name, options), row.label)
+            other = seen.setdefault((row.item.name, options, row.learned), row.label)
             assert other == row.label, f"{row.label} and {other} are the same on {label}"
 
 

@@ -75,7 +75,7 @@ def test_data_list_and_info(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "dcmhh", "synthetic"], "unknown method 'dcmhh'; known: dcgh, dcmh, djsrh"),
+        (["train", "dcmhh", "synthetic"], "unknown method 'dcmhh'; known: cca, cca_itq"),
         (["train", "dcmh", "nowhere"], "got 'nowhere'"),
         (["train", "dcmh", "synthetic", "--set", "betta=1"], "unknown option 'betta'"),
         (["train", "dcmh", "synthetic", "--data-set", "colour=red"], "synthetic has the options"),

@@ -28,4 +28,4 @@ def test_closed_forms_need_features(raw, name):
     line = f"^{name}: needs image features, synthetic has raw pictures only: make them with `fasthash embed`$"
     peer = PEERS[name]
     with pytest.raises(ValueError, match=line):
-        peer.check(raw, (4,), {})
+        peer.check(raw, {})

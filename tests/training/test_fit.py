@@ -1,6 +1,7 @@
 """Shallow methods through the trainer: the same run, files, errors and evaluation as of trained networks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,3 +115,15 @@ def test_an_interrupted_fit_leaves_nothing_but_its_request(data, tmp_path, monke
             training.train("cmfh", data, bits=8, out=tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     assert training.train("cmfh", data, bits=8, out=tmp_path, resume=True, progress=False).scores is not None
+
+
+@pytest.mark.parametrize("method", ["cca", "dch", "lssh"])
+def test_features_in_files_give_the_same_codes(data, tmp_path, method):
+    """A fit takes the training rows into memory, wherever they lie."""
+    held = {}
+    for side in ("image", "text"):
+        np.save(tmp_path / f"{side}.npy", getattr(data, side))
+        held[side] = np.load(tmp_path / f"{side}.npy", mmap_mode="r")
+    one, other = (training.train(method, each, bits=8, progress=False) for each in (data, replace(data, **held)))
+    for state, same in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True):
+        assert state.equal(same)

@@ -18,7 +18,8 @@ from fasthash.retrieval import Retriever
 from fasthash.training import train
 
 tiny_backbone = pytest.importorskip("tiny_backbone")  # registers the backbone "tiny"
-SHORT = {method: FAST.get(method, {}) | {"epochs": 2, "batch_size": 16} for method in methods.names()}
+BATCHED = [name for name in methods.names() if issubclass(methods.get(name), methods.Method)]
+SHORT = {method: FAST.get(method, {}) | {"epochs": 2, "batch_size": 16} for method in BATCHED}
 SMALL = {"image_hidden": (16,), "text_hidden": (16,)}
 
 

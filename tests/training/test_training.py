@@ -76,7 +76,8 @@ def test_resume_equals_uninterrupted(small, method, stop_after, tmp_path, monkey
 def test_run_folder_holds_what_a_user_needs(small, tmp_path):
     run = train("dcmh", small, bits=16, out=tmp_path / "run", eval_every=2, progress=False, **FAST["dcmh"])
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"run.json", "history.csv", "scores.json", "config.json", "model.safetensors", "tensorboard"}
+    known = {"run.json", "history.csv", "scores.json", "config.json", "model.safetensors", "tensorboard"}
+    assert names == known | {"learned.npz"}, "dcmh has unified codes"
     assert any((tmp_path / "run" / "tensorboard").iterdir())
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["map"]["map_all"]["i2t"] == run.scores.i2t
