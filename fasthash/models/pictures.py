@@ -60,7 +60,7 @@ class PictureRows:
         self._free = cache_bytes
         self._kept: dict[int, Pixels] = {}
         self._lock = threading.Lock()
-        self._looks: OrderedDict[int, Future[Pixels]] = OrderedDict()  # of this epoch, most recently asked for last
+        self._looks: OrderedDict[int, Future[Pixels]] = OrderedDict()  # of this epoch, last announced last
         self._batch = 1  # the largest batch so far
         count = workers or min(WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else WORKERS)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="fasthash-pictures")
@@ -93,6 +93,7 @@ class PictureRows:
         self._batch = max(self._batch, len(rows))
         for row in rows:
             self._look(row)
+            self._looks.move_to_end(row)
         self._forget((2 + AHEAD) * self._batch)  # a step may ask twice for its rows
 
     def take(self, index: Tensor) -> Tensor:
@@ -101,8 +102,10 @@ class PictureRows:
         Raises:
             FileNotFoundError, ValueError: a picture that cannot be read, named.
         """
-        self.announce(index)
+        # rows that were announced keep their place: moved to the end, they would outlive the rows of the coming batch
         looks = [self._look(row) for row in index.tolist()]
+        self._batch = max(self._batch, len(looks))
+        self._forget((2 + AHEAD) * self._batch)
         pixels = torch.from_numpy(np.stack([look.result() for look in looks]))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
@@ -118,7 +121,6 @@ class PictureRows:
         look = self._looks.get(row)
         if look is None:
             look = self._looks[row] = self._pool.submit(self._make, row, self.epoch)
-        self._looks.move_to_end(row)
         return look
 
     def _forget(self, keep: int) -> None:

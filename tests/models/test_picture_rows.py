@@ -102,14 +102,20 @@ def test_scaled_pictures_are_kept_up_to_the_bound(opened):
 
 def test_announced_rows_are_made_once_and_ahead(opened):
     made = rows(workers=2)
-    order = []
+    order, looks, make = [], [], made._make
+
+    def counting(row, epoch):
+        looks.append(row)
+        return make(row, epoch)
+
+    made._make = counting
     for batch in announced(ALL.split(2), made.announce):
         order.append(batch.tolist())
         assert sum(row in made._looks for row in range(10)) >= min(6, 10 - batch[0])
         made.take(batch)
         made.take(batch)
     assert order == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-    assert sorted(opened) == list(range(10))
+    assert sorted(looks) == sorted(opened) == list(range(10))
     assert len(made._looks) <= 8  # four batches
 
 
