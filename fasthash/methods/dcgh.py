@@ -6,7 +6,7 @@ Chen et al.: Deep Class-guided Hashing for Multi-label Cross-modal Retrieval, ar
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -20,7 +20,6 @@ from fasthash.methods._base import (
     Outputs,
     Phase,
     Positive,
-    Preset,
     Share,
     TrainData,
     Weight,
@@ -28,6 +27,7 @@ from fasthash.methods._base import (
 )
 from fasthash.methods._bert_adam import BertAdam
 from fasthash.methods._networks import groups, tower
+from fasthash.methods._proxy_presets import PROXY_PRESETS
 from fasthash.methods._registry import register
 
 
@@ -67,26 +67,7 @@ class DCGH(Method):
     paper = "Chen et al.: Deep Class-guided Hashing for Multi-label Cross-modal Retrieval, arXiv 2410.15387, 2024"
     supervision = "labels"
     options_type = DCGHOptions
-    presets: ClassVar = {
-        data: Preset(
-            f"fasthash's own: one hidden layer on features, fewer epochs; chosen on a fifth of {data}'s training rows"
-            " at 64 bits",
-            {"centre": True, "normalize": True, "image_hidden": hidden, "text_hidden": hidden, **values},
-        )
-        for data, hidden, values in (
-            ("wiki", (256,), {"epochs": 40, "lr": 3e-3, "dropout": 0.2, "code_dropout": 0.0}),
-            ("fashion_products", (512,), {"epochs": 15, "lr": 2e-3, "dropout": 0.2}),
-            ("movie_posters", (256,), {"epochs": 20, "dropout": 0.5}),
-            (
-                "emoji",
-                (512,),
-                {
-                    "epochs": 30, "batch_size": 64, "lr": 3e-3, "dropout": 0.5, "code_dropout": 0.0,
-                    "lr_proxies": 0.1,
-                },
-            ),
-        )
-    }  # fmt: skip
+    presets = PROXY_PRESETS
 
     options: DCGHOptions
 

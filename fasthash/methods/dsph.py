@@ -6,15 +6,14 @@ of the authors' released code.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fasthash import losses, ops
-from fasthash.methods._base import Batch, Method, Outputs, Phase, Preset, TrainData, Weight
+from fasthash.methods._base import Batch, Method, Outputs, Phase, TrainData, Weight
 from fasthash.methods._clip_line import ProxyOptions, bert_adam, proxy_sgd, towers
+from fasthash.methods._proxy_presets import PROXY_PRESETS
 from fasthash.methods._registry import register
 from fasthash.models import Tower
 
@@ -36,26 +35,7 @@ class DSPH(Method):
     paper = "Huo et al.: Deep Semantic-aware Proxy Hashing for Multi-label Cross-modal Retrieval, IEEE TCSVT 2024"
     supervision = "labels"
     options_type = DSPHOptions
-    presets: ClassVar = {
-        data: Preset(
-            f"fasthash's own: one hidden layer on features, fewer epochs; chosen on a fifth of {data}'s training rows"
-            " at 64 bits",
-            {"centre": True, "normalize": True, "image_hidden": hidden, "text_hidden": hidden, **values},
-        )
-        for data, hidden, values in (
-            ("wiki", (256,), {"epochs": 40, "lr": 3e-3, "dropout": 0.2, "code_dropout": 0.0}),
-            ("fashion_products", (512,), {"epochs": 15, "lr": 2e-3, "dropout": 0.2}),
-            ("movie_posters", (256,), {"epochs": 20, "dropout": 0.5}),
-            (
-                "emoji",
-                (512,),
-                {
-                    "epochs": 30, "batch_size": 64, "lr": 3e-3, "dropout": 0.5, "code_dropout": 0.0,
-                    "lr_proxies": 0.1,
-                },
-            ),
-        )
-    }  # fmt: skip
+    presets = PROXY_PRESETS
 
     options: DSPHOptions
 
