@@ -14,7 +14,7 @@ codes of the other side are those after the step before; in the code they are ol
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,7 +24,6 @@ from fasthash import losses
 from fasthash.methods._base import (
     SIDES,
     Batch,
-    Method,
     Options,
     Outputs,
     Phase,
@@ -35,8 +34,8 @@ from fasthash.methods._base import (
     Weight,
     Widths,
 )
-from fasthash.methods._networks import sgd, tower
 from fasthash.methods._registry import register
+from fasthash.methods._relaxed_pair import RelaxedPair
 from fasthash.methods._teacher_features import TeacherFeatures
 from fasthash.models.neighbour_graph import NeighbourGraph
 
@@ -73,7 +72,7 @@ class DGCPNOptions(Options):
 
 
 @register
-class DGCPN(Method):
+class DGCPN(RelaxedPair):
     """Codes whose cosines rebuild 2 [(1 - a2) S + a2 scale P P^T] - 1: see ``fasthash.losses.GraphCoherence``.
 
     S are the features' cosines, P the probabilities of the graph. Kept of n training pairs: a copy of their features at
@@ -128,13 +127,10 @@ class DGCPN(Method):
         self.scale = o.scale or 2.0 * neighbours
         # a closed form of the training rows: made anew where a run is resumed, and no part of its state
         self.graph = NeighbourGraph.build(self._similarity_at, n, neighbours - 1) if o.second_order else None
-        config: dict[str, Any] = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
-        self.image = tower(train.image, o.image_hidden, bits, **config)
-        self.text = tower(train.text, o.text_hidden, bits, **config)
+        self.add_towers(train, bits)
         self.coherence = losses.GraphCoherence(
             target=o.pair_target, pair=o.pair, coherence=o.coherence, consistency=o.consistency
         )
-        self.sharpness = 1.0
 
     def _similarity_at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """[r, c] of training rows int64 [r] and [c]; of augmented pictures as the first epoch has them."""
@@ -153,23 +149,12 @@ class DGCPN(Method):
             s = (1 - o.second_order) * s + o.second_order * self.scale * self.graph.second_order(index)
         return 2 * s - 1 if o.affine else s
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        o = self.options
-        settings = {"momentum": o.momentum, "weight_decay": o.weight_decay, "backbone_scale": o.backbone_scale}
-        return {
-            "image": sgd(self.image, lr=o.lr_image, **settings),
-            "text": sgd(self.text, lr=o.lr_text, **settings),
-        }
-
     def phases(self, epoch: int) -> list[Phase]:
         """Steps on a batch: of both sides, then of each by itself; the last one stands for all of them."""
         joint = Phase("joint", SIDES)
         if not self.options.half_binary:
             return [joint]
         return [Phase("text", ("text",), before=Phase("image", ("image",), before=joint))]
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.sharpness = math.sqrt(epoch + 1) if self.options.relaxation == "root" else 1.0
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         outputs: Outputs = {}
@@ -181,7 +166,7 @@ class DGCPN(Method):
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
         codes = []
         for side in SIDES:
-            relaxed = torch.tanh(self.sharpness * outputs[side])
+            relaxed = self.relaxed(outputs, side)
             codes.append(relaxed if phase in ("joint", side) else torch.where(relaxed.detach() >= 0, 1.0, -1.0))
         affinity = self.affinity(*self.teacher.of(outputs, index), index)
         return self.coherence(*codes, affinity)._asdict()

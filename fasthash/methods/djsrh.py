@@ -6,17 +6,15 @@ ICCV 2019. Defaults are those of the authors' released code where paper and code
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fasthash import losses
 from fasthash.methods._base import (
+    SIDES,
     Batch,
-    Method,
     Options,
     Outputs,
     Phase,
@@ -27,8 +25,8 @@ from fasthash.methods._base import (
     Weight,
     Widths,
 )
-from fasthash.methods._networks import sgd, tower
 from fasthash.methods._registry import register
+from fasthash.methods._relaxed_pair import RelaxedPair
 from fasthash.models.teacher import FixedFeatures
 from fasthash.ops import JointTeacher
 from fasthash.ops._unit_rows import unit_rows
@@ -63,7 +61,7 @@ class DJSRHOptions(Options):
 
 
 @register
-class DJSRH(Method):
+class DJSRH(RelaxedPair):
     """Codes whose cosines, within and across modalities, rebuild mu * S, the fused affinity of the features.
 
     Kept of n training pairs: up to 16,384 of them their affinity, beyond that a copy of their features at length 1, but
@@ -121,9 +119,7 @@ class DJSRH(Method):
         in_file = changes or not JointTeacher.keeps_affinity(len(train))  # features there are left there
         # sides whose teacher's features come with each batch; where there are none, a teacher of all rows is made once
         self.with_batch = [side for side, f in self.fixed.items() if f.changes or (f.mapped and in_file)]
-        config = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
-        self.image = tower(train.image, o.image_hidden, bits, **config)
-        self.text = tower(train.text, o.text_hidden, bits, **config)
+        self.add_towers(train, bits)
         if o.trains == "fully connected":
             for module in self.modules():
                 if isinstance(module, nn.Conv2d):
@@ -133,21 +129,9 @@ class DJSRH(Method):
             affine=o.affine,
         )  # fmt: skip
         self.teacher: JointTeacher | None = None
-        self.alpha = 1.0
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        o = self.options
-        settings = {"momentum": o.momentum, "weight_decay": o.weight_decay, "backbone_scale": o.backbone_scale}
-        return {
-            "image": sgd(self.image, lr=o.lr_image, **settings),
-            "text": sgd(self.text, lr=o.lr_text, **settings),
-        }
 
     def phases(self, epoch: int) -> list[Phase]:
         return [Phase("joint", ("image", "text"), "shuffle", drop_last=True)]
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.alpha = math.sqrt(epoch + 1) if self.options.relaxation == "root" else 1.0
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         outputs = {"image": self.image(batch.image), "text": self.text(batch.text)}
@@ -155,7 +139,7 @@ class DJSRH(Method):
         return outputs | {f"f_{side}": self.fixed[side].of(given[side]) for side in self.with_batch}
 
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
-        b_image, b_text = (torch.tanh(self.alpha * outputs[side]) for side in ("image", "text"))
+        b_image, b_text = (self.relaxed(outputs, side) for side in SIDES)
         if self.with_batch:
             pairs = ((outputs.get(f"f_{side}"), f) for side, f in self.fixed.items())
             given = (f.all(index.device)[index] if seen is None else seen for seen, f in pairs)

@@ -12,9 +12,8 @@ constants; the scales are the maximum likelihood ones of a normal left and a Lap
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,8 +22,8 @@ from torch import Tensor
 from fasthash import losses
 from fasthash.losses.joint_distribution import AffinityDistribution
 from fasthash.methods._base import (
+    SIDES,
     Batch,
-    Method,
     Options,
     Outputs,
     Phase,
@@ -35,8 +34,8 @@ from fasthash.methods._base import (
     Weight,
     Widths,
 )
-from fasthash.methods._networks import sgd, tower
 from fasthash.methods._registry import register
+from fasthash.methods._relaxed_pair import RelaxedPair
 from fasthash.methods._teacher_features import TeacherFeatures
 
 SAMPLE_BATCHES = 64  # 32,000 affinities in batches of 32
@@ -81,7 +80,7 @@ class JDSHOptions(Options):
 
 
 @register
-class JDSH(Method):
+class JDSH(RelaxedPair):
     """Codes whose cosines rebuild mu w(S) S: see ``fasthash.losses.JointDistribution``.
 
     Kept of n training pairs: a copy of their features at length 1, but of features in a file nothing.
@@ -127,15 +126,12 @@ class JDSH(Method):
         super().__init__(train, bits, options)
         o = options
         self.teacher = TeacherFeatures(train)  # before a step is made
-        config: dict[str, Any] = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
-        self.image = tower(train.image, o.image_hidden, bits, **config)
-        self.text = tower(train.text, o.text_hidden, bits, **config)
+        self.add_towers(train, bits)
         self.joint = losses.JointDistribution(
             alpha=o.alpha, beta=o.beta, gamma=o.gamma, mu=o.mu, intra=o.intra, pair=o.pair, left_weight=o.left_weight,
             right_weight=o.right_weight, left_scales=o.left_scales, right_scales=o.right_scales, affine=o.affine,
         )  # fmt: skip
         self.joint.distribution = self._distribution()
-        self.sharpness = 1.0
 
     def _distribution(self) -> AffinityDistribution:
         """What the options say, the rest estimated; a closed form of the training rows, and no part of the state."""
@@ -152,24 +148,13 @@ class JDSH(Method):
         for _ in range(SAMPLE_BATCHES):
             yield self.teacher.at(torch.randperm(n, generator=generator)[: min(n, self.options.batch_size)])
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        o = self.options
-        settings = {"momentum": o.momentum, "weight_decay": o.weight_decay, "backbone_scale": o.backbone_scale}
-        return {
-            "image": sgd(self.image, lr=o.lr_image, **settings),
-            "text": sgd(self.text, lr=o.lr_text, **settings),
-        }
-
     def phases(self, epoch: int) -> list[Phase]:
         return [Phase("joint", ("image", "text"), "shuffle", drop_last=True)]
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.sharpness = math.sqrt(epoch + 1) if self.options.relaxation == "root" else 1.0
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         outputs = {"image": self.image(batch.image), "text": self.text(batch.text)}
         return outputs | self.teacher.outputs(batch)
 
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
-        b_image, b_text = (torch.tanh(self.sharpness * outputs[side]) for side in ("image", "text"))
+        b_image, b_text = (self.relaxed(outputs, side) for side in SIDES)
         return self.joint(b_image, b_text, *self.teacher.of(outputs, index))._asdict()

@@ -125,10 +125,10 @@ def test_presets_of_the_paper(data, values):
 @pytest.mark.parametrize("epoch", [0, 3, 79])
 def test_relaxation_hardens_as_the_root_of_the_epoch(method, rows, epoch):
     method.begin_epoch(epoch)
-    assert method.alpha == math.sqrt(epoch + 1)
+    assert method.sharpness == math.sqrt(epoch + 1)
     constant = build(rows, relaxation="constant")
     constant.begin_epoch(epoch)
-    assert constant.alpha == 1
+    assert constant.sharpness == 1
 
 
 def test_one_joint_phase_drops_the_partial_batch(method):
