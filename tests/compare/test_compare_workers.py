@@ -79,7 +79,7 @@ def stop_when_training(folder):
 
 
 def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(make_plan, tmp_path):
-    plan = make_plan(rows=[DJSRH.replace("epochs=2", "epochs=300")], seeds=1)
+    plan = make_plan(rows=[DJSRH.replace("epochs=2", "epochs=150")], seeds=1)
     stopper = threading.Thread(target=stop_when_training, args=(tmp_path / "parts" / "cells",))
     stopper.start()
     with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 1 cells finished in .*the same command goes on"):
