@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         data,
         distributed,
         features,
+        interop,
         losses,
         methods,
         metrics,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from fasthash.training import Run, train
 
 _ROOMS = (
-    "codes", "data", "distributed", "features", "losses", "methods", "metrics", "models", "ops", "published", "report",
-    "scoring", "search",
+    "codes", "data", "distributed", "features", "interop", "losses", "methods", "metrics", "models", "ops", "published",
+    "report", "scoring", "search",
 )  # fmt: skip
 _NAMES = {
     "HashModel": "fasthash.models",
@@ -42,8 +43,8 @@ _NAMES = {
     "use_backend": "fasthash.ops",
 }
 __all__ = [
-    "HashModel", "Run", "backends", "codes", "data", "distributed", "features", "losses", "methods", "metrics",
-    "models", "ops", "published", "report", "scoring", "search", "train", "use_backend",
+    "HashModel", "Run", "backends", "codes", "data", "distributed", "features", "interop", "losses", "methods",
+    "metrics", "models", "ops", "published", "report", "scoring", "search", "train", "use_backend",
 ]  # fmt: skip
 
 

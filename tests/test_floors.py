@@ -14,11 +14,12 @@ FLOORS = {
     "_C": 0, "_kernels": 0,
     "_files": 1, "_interrupt": 1, "_machine": 1, "_native": 1, "codes": 1, "_hamming": 1, "_histogram": 1, "_labels": 1,
     "_arguments": 1, "_canonical": 1, "_multi_index": 1, "_hamming_cuda": 1, "_hamming_stream": 1, "_histogram_cuda": 1,
+    "_histograms": 1,
     "_rotation": 1,
     "ops": 2, "features": 2,
-    "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3, "distributed": 3,
+    "losses": 3, "models": 3, "data": 3, "metrics": 3, "search": 3,
     "published": 3,
-    "methods": 4, "baselines": 4,
+    "methods": 4, "baselines": 4, "distributed": 4, "interop": 4,
     "_fabric": 4, "_progress": 4, "_run_folder": 4, "_raw_inputs": 4,
     "training": 5, "_stepper": 5, "_passes": 5, "_train_data": 5, "evaluation": 5, "encoding": 5,
     "retrieval": 5, "doctor": 5, "embedding": 5, "_finished": 5, "_fit": 5,
@@ -48,6 +49,7 @@ SIDEWAYS |= {("_histogram_cuda", "_hamming_stream"), ("_histogram_cuda", "_nativ
 SIDEWAYS |= {("codes", "_native"), ("_hamming", "codes"), ("_histogram", "codes"), ("_histogram", "_arguments")}
 SIDEWAYS |= {("_histogram", "_labels")}
 SIDEWAYS |= {("_multi_index", other) for other in ("_arguments", "_hamming", "_native", "codes")}
+SIDEWAYS |= {("distributed", "interop"), ("distributed", "_progress")}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
