@@ -116,8 +116,15 @@ class Retriever:
             items = [Item(**item) for item in value["items"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"search: {path} is damaged: {error}") from None
-        images, texts = (search.load(folder / f"{side}.safetensors") for side in ("images", "texts"))
+        images, texts = (_index(folder / f"{side}.safetensors") for side in ("images", "texts"))
         return cls(model, images, texts, items)
+
+
+def _index(path: Path) -> BinaryIndex:
+    index = search.load(path)
+    if not isinstance(index, BinaryIndex):
+        raise ValueError(f"search: {path} must be an index file, got a folder of shards")
+    return index
 
 
 def data_of(model: HashModel) -> PairedDataset:

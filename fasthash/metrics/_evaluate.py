@@ -45,9 +45,12 @@ def evaluate(
 
     Args:
         query, database: packed codes, uint8 [nq, ceil(bits / 8)] and [nb, ceil(bits / 8)]; NumPy or torch. Codes on a
-            CUDA device are counted there; stable ties are worked out on the host.
+            CUDA device are counted there; stable ties are worked out on the host. The database may also be a folder of
+            shards (`fasthash.search.Shards`) or anything else with `histograms`, `bits` and a length: its parts are
+            counted one by one and added up, to the same result. Only stable ties need one array.
         query_labels, database_labels: multi-hot [n, c] of 0 and 1, or class ids [n]; an item is relevant to a query
-            when they share a label. Rows without any label are taken and counted: nothing is relevant to them.
+            when they share a label. Rows without any label are taken and counted: nothing is relevant to them. Those of
+            shards are in the order of their `ids` and may be a `np.memmap` larger than memory.
         bits: code length.
         protocol: a name from `protocols()`; "map_all" ranks the whole database, "map_at_k" its first k items.
         ties: a rule of `TIES`: "expected", exact mean over all orders of the items at equal distance; "stable", order
@@ -64,7 +67,8 @@ def evaluate(
     Memory: two int64 histograms [nq, bits + 1]; never a matrix of nq x nb, never a sort.
     """
     measure = measure_of(protocol, ties, k, no_relevant, "evaluate")
-    inputs = count_pairs(query, database, query_labels, database_labels, bits=bits, threads=threads, op="evaluate")
+    sets, stable = (query, database, query_labels, database_labels), measure.ties == "stable"
+    inputs = count_pairs(*sets, bits=bits, threads=threads, op="evaluate", ordered=stable)
     kept = inputs.histograms.rows(counted_rows(inputs.histograms, no_relevant))
     return scores_of(inputs, Rankings(inputs, [measure]), measure, pr_curve(kept))
 
@@ -84,7 +88,8 @@ def average_precision(
     """AP of each query, float64 [nq], of the kind and on the device of `query`; arguments as in `evaluate`."""
     op = "average_precision"
     measure = measure_of(protocol, ties, k, "zero", op)
-    inputs = count_pairs(query, database, query_labels, database_labels, bits=bits, threads=threads, op=op)
+    sets, stable = (query, database, query_labels, database_labels), measure.ties == "stable"
+    inputs = count_pairs(*sets, bits=bits, threads=threads, op=op, ordered=stable)
     return like(Rankings(inputs, [measure]).average_precisions(measure)[1], query)
 
 
@@ -220,7 +225,7 @@ def _by_rank(
     check_ties(ties, op)
     check_no_relevant(no_relevant, op)
     ranks = None if n is None else check_ranks(n, op)
-    inputs = count_pairs(*sets, bits=bits, threads=threads, op=op)
+    inputs = count_pairs(*sets, bits=bits, threads=threads, op=op, ordered=ties == "stable")
     nb = inputs.histograms.nb
     ranks = usual_ranks(nb) if ranks is None else ranks
     check_within(ranks, nb, op)

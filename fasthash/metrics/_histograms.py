@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -13,53 +13,13 @@ from numpy.typing import NDArray
 from fasthash import _native
 from fasthash._arguments import thread_count
 from fasthash._histogram import Evaluation, histogram, kernel_labels
+from fasthash._histograms import Histograms
 from fasthash._labels import check_labels, label_masks, unlabelled
 from fasthash._native import to_numpy
 from fasthash.codes import check_packed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_CHUNK = 1 << 15  # cells of a histogram worked on at once: temporaries stay in the cache
-
-
-@dataclass(frozen=True)
-class Histograms:
-    """Distances from each query to the database, all that a ranking with ties is known by."""
-
-    counts: NDArray[np.int64]  # [nq, bits + 1] items at each distance
-    relevant: NDArray[np.int64]  # [nq, bits + 1] relevant items at each distance
-
-    @property
-    def nq(self) -> int:
-        """Number of queries."""
-        return len(self.counts)
-
-    @property
-    def nb(self) -> int:
-        """Number of database items."""
-        return int(self.counts[0].sum()) if self.nq else 0
-
-    @property
-    def bits(self) -> int:
-        """Code length."""
-        return self.counts.shape[1] - 1
-
-    @property
-    def total_relevant(self) -> NDArray[np.int64]:
-        """int64 [nq], relevant items of each query, at any distance."""
-        return np.asarray(self.relevant.sum(axis=1))
-
-    def rows(self, kept: NDArray[np.bool_]) -> Histograms:
-        """Those of some of the queries."""
-        return self if kept.all() else Histograms(self.counts[kept], self.relevant[kept])
-
-    def chunks(self) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
-        """(rows, counts[rows], relevant[rows]), few rows at a time."""
-        step = max(1, _CHUNK // self.counts.shape[1])
-        for start in range(0, self.nq, step):
-            rows = slice(start, start + step)
-            yield rows, self.counts[rows], self.relevant[rows]
 
 
 @dataclass(frozen=True)
@@ -79,9 +39,17 @@ class Inputs:
 
 
 def count_pairs(
-    query: Any, database: Any, query_labels: Any, database_labels: Any, *, bits: int, threads: int | None, op: str
-) -> Inputs:
-    """Check everything once and count, on the device that a search of these codes would use. Errors start with op."""
+    query: Any, database: Any, query_labels: Any, database_labels: Any, *, bits: int, threads: int | None, op: str,
+    ordered: bool = False,
+) -> Inputs:  # fmt: skip
+    """Check everything once and count, on the device that a search of these codes would use. Errors start with op.
+
+    ordered: whether the order of the database will be asked for, which a database that counts by itself does not tell.
+    """
+    if counts_itself(database):
+        if ordered:
+            raise ValueError(f'{op}: ties must be other than "stable" for a database in parts, {_of(database)}')
+        return _count_parts(query, database, query_labels, database_labels, bits, threads, op)
     if _native.on_device(query, database):
         return _count_on_device(query, database, (query_labels, database_labels), bits, threads, op)
     evaluation = checked_evaluation(query, database, query_labels, database_labels, bits=bits, threads=threads, op=op)
@@ -93,6 +61,8 @@ def checked_evaluation(
     query: Any, database: Any, query_labels: Any, database_labels: Any, *, bits: int, threads: int | None, op: str
 ) -> Evaluation:
     """Codes and labels of any kind in the native module's form. Errors start with op."""
+    if counts_itself(database):
+        raise TypeError(f"{op}: database must be one array for grades by common labels, {_of(database)}")
     queries, items = check_packed(query, bits, op, "query"), check_packed(database, bits, op, "database")
     if len(queries) == 0 or len(items) == 0:
         raise ValueError(f"{op}: query and database must have at least one row, got {len(queries)} and {len(items)}")
@@ -122,6 +92,47 @@ def _count_on_device(
 
     without = [unlabelled(to_numpy(x, op, "labels")) for x in masks]
     return Inputs(counted, without[0], without[1], make, thread_count(threads, op))
+
+
+def counts_itself(database: Any) -> bool:
+    """Whether a database has a method ``histograms``: ``Shards``, ``ShardedIndex`` and whatever else is in parts."""
+    return callable(getattr(database, "histograms", None))
+
+
+def _of(database: Any) -> str:
+    return f"got {type(database).__name__}, which is known by its histograms alone"
+
+
+def _count_parts(
+    query: Any, database: Any, query_labels: Any, database_labels: Any, bits: int, threads: int | None, op: str
+) -> Inputs:
+    """Histograms of a database that counts by itself."""
+    if database.bits != bits:
+        raise ValueError(f"{op}: database must have codes of {bits} bits, got {database.bits}")
+    queries = check_packed(to_numpy(query, op, "query"), bits, op, "query")
+    if len(queries) == 0 or len(database) == 0:
+        sizes = f"{len(queries)} and {len(database)}"
+        raise ValueError(f"{op}: query and database must have at least one row, got {sizes}")
+    labels_q = check_labels(query_labels, len(queries), op, "query_labels")
+    labels_d = to_numpy(database_labels, op, "database_labels")
+    if labels_d.ndim not in (1, 2) or len(labels_d) != len(database):
+        got = f"shape {labels_d.shape}"
+        raise ValueError(f"{op}: database_labels must have {len(database)} rows like the codes, got {got}")
+    _check_forms(labels_q.shape, labels_d.shape, op)
+    masks = label_masks(labels_q)
+    if labels_q.ndim == 1:
+        found = database.histograms(queries, labels_q, database_labels, threads=threads)
+        return Inputs(found, 0, 0, _no_evaluation, thread_count(threads, op))
+    # One more query, with every label, finds the labelled items in the same pass over labels larger than memory.
+    more = np.concatenate([queries, queries[:1]]), np.concatenate([labels_q, np.ones_like(labels_q[:1])])
+    counted = database.histograms(*more, database_labels, threads=threads)
+    found = Histograms(counted.counts[:-1], counted.relevant[:-1])
+    without = len(database) - int(counted.relevant[-1].sum())
+    return Inputs(found, unlabelled(masks), without, _no_evaluation, thread_count(threads, op))
+
+
+def _no_evaluation() -> Evaluation:
+    raise ValueError("metrics: the order of a database in parts is not known")
 
 
 def _check_forms(query: Any, database: Any, op: str) -> None:

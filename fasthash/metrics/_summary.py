@@ -24,7 +24,14 @@ from fasthash.metrics._curves import (
     usual_ranks,
 )
 from fasthash.metrics._graded import GradedScores, graded_scores
-from fasthash.metrics._histograms import Histograms, Inputs, checked_evaluation, count_pairs, inputs_of
+from fasthash.metrics._histograms import (
+    Histograms,
+    Inputs,
+    checked_evaluation,
+    count_pairs,
+    counts_itself,
+    inputs_of,
+)
 from fasthash.metrics._protocols import MEASURES, Measure, check_no_relevant, check_ties
 from fasthash.metrics._rankings import Rankings
 from fasthash.metrics._scores import Scores, scores_of
@@ -128,7 +135,8 @@ def summary(
     if graded:
         inputs, ndcg = _graded(sets, bits, gains, cut, no_relevant, threads)
     else:
-        inputs = count_pairs(*sets, bits=bits, threads=threads, op=op)
+        ordered = "stable" in ties or any(measure.ties == "stable" for measure in measures.values())
+        inputs = count_pairs(*sets, bits=bits, threads=threads, op=op, ordered=ordered)
     found = inputs.histograms
     ranks = usual_ranks(found.nb) if ranks is None else ranks
     check_within(ranks, found.nb, op)
@@ -161,4 +169,4 @@ def _graded(
 
 
 def _on_host(x: Any) -> Any:
-    return _native.to_numpy(x, "summary", "codes and labels")
+    return x if counts_itself(x) else _native.to_numpy(x, "summary", "codes and labels")  # the former is then refused

@@ -7,12 +7,15 @@ from fasthash.search.histogram import Histogram, histogram
 from fasthash.search.hits import merge_topk, rescore
 from fasthash.search.index import BinaryIndex
 from fasthash.search.multi_index import MultiIndex
+from fasthash.search.shard_writer import write_shards
+from fasthash.search.shards import Shards
 
 __all__ = [
     "BinaryIndex",
     "DeviceIndex",
     "Histogram",
     "MultiIndex",
+    "Shards",
     "from_npy",
     "histogram",
     "knn",
@@ -22,4 +25,5 @@ __all__ = [
     "read_faiss",
     "rescore",
     "write_faiss",
+    "write_shards",
 ]

@@ -33,7 +33,7 @@ class DeviceIndex:
         from fasthash._hamming_cuda import on_device  # late: needs torch
 
         self._bits, self._device, self._memory, self._size = bits, device, memory, rows.size
-        ids = None if rows.id_buffer is None else rows.ids
+        ids = rows.listed_ids
         nbytes = rows.codes.nbytes + (0 if ids is None else ids.nbytes)
         self._host = rows if nbytes + ROOM > free_bytes(device) else None
         self._codes: Any = rows.codes if self._host is not None else on_device(rows.codes, device)
@@ -94,7 +94,7 @@ class DeviceIndex:
     def save(self, path: str | os.PathLike[str]) -> None:
         """As ``BinaryIndex.save``, after a copy to the host."""
         rows = self._rows()
-        storage.write(path, self._bits, rows.codes, None if rows.id_buffer is None else rows.ids)
+        storage.write(path, self._bits, rows.codes, rows.listed_ids)
 
     def to(self, device: Any) -> BinaryIndex | DeviceIndex:
         """The same rows on another device, or on the CPU as a ``BinaryIndex``; this index itself when it is there."""

@@ -11,16 +11,18 @@ import numpy as np
 from fasthash.search import faiss_file, multi_storage, npy, storage
 from fasthash.search.index import BinaryIndex
 from fasthash.search.multi_index import MultiIndex
+from fasthash.search.shards import Shards, open_shards
 from fasthash.search.snapshot import Snapshot, adopted, check_ids, sorted_by_id
 
 
-def load(path: str | os.PathLike[str], mmap: bool = True, verify: bool | None = None) -> BinaryIndex:
+def load(path: str | os.PathLike[str], mmap: bool = True, verify: bool | None = None) -> BinaryIndex | Shards:
     """An index written by its ``save``, or by FAISS: the file's first bytes tell (``read_faiss``).
 
-    What a ``MultiIndex`` wrote becomes one again, its tables included; anything else a ``BinaryIndex``.
+    What a ``MultiIndex`` wrote becomes one again, its tables included, a folder that ``write_shards`` made ``Shards``;
+    anything else a ``BinaryIndex``.
 
     Args:
-        path: the file.
+        path: the file, or the folder of shards.
         mmap: map the file and search it in place, read-only: it may be larger than memory, and opening it reads the
             header, the ids (8 bytes a code; none while the ids are 0, 1, 2, ...) and where the buckets of tables begin
             (4 x 2^w bytes a table, see ``MultiIndex``) alone. The codes are then trusted:
@@ -29,10 +31,12 @@ def load(path: str | os.PathLike[str], mmap: bool = True, verify: bool | None = 
         verify: read everything once and check checksum and padding bits (files of FAISS have neither). None: only with
             mmap=False. Whether the ids ascend is always checked.
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or one of a folder's is missing.
         ValueError: not an index file, truncated, damaged, or of a newer version; one line says which.
     """
     path = Path(path)
+    if path.is_dir():
+        return open_shards(path, mmap, verify)
     if faiss_file.is_faiss(head := _head(path)):
         return _stored(faiss_file.read(path, mmap=mmap, op="load"), mmap)
     if head.startswith(npy.MAGIC):
@@ -130,4 +134,4 @@ def _stored(stored: storage.Stored, mmap: bool) -> BinaryIndex:
 
 def _rows(stored: storage.Stored, mmap: bool) -> tuple[Snapshot, str]:
     """The rows, and whose memory they are in."""
-    return Snapshot(stored.codes, stored.ids, len(stored.codes)), "mapped" if mmap else "own"
+    return Snapshot(stored.codes, stored.ids, len(stored.codes), stored.first), "mapped" if mmap else "own"

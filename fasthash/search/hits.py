@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from fasthash._native import like, to_numpy
 from fasthash.codes import check_bits, check_packed, packed_width, unpack
 
 _RESCORE_VALUES = 1 << 22  # unpacked entries held at once
+_KEY_BITS, _KEY_IDS = 13, 49  # of a distance and of an id that fit one number together, below that of a missing hit
+_NO_KEY = np.iinfo(np.int64).max
 
 
 def merge_topk(parts: Iterable[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
@@ -42,11 +44,49 @@ def merge_topk(parts: Iterable[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
         raise ValueError(f"merge_topk: parts must be of the same queries, got {sorted(rows)} rows")
     distances = np.concatenate([d for d, _ in pairs], axis=1)
     ids = np.concatenate([i for _, i in pairs], axis=1)
-    order = np.lexsort((ids, distances))[:, :k]
-    gap = ((0, 0), (0, k - order.shape[1]))
-    distances = np.pad(np.take_along_axis(distances, order, 1), gap, constant_values=NO_DISTANCE)
-    ids = np.pad(np.take_along_axis(ids, order, 1), gap, constant_values=NO_ID)
+    distances, ids = _nearest(distances, ids, k)
+    gap = ((0, 0), (0, k - ids.shape[1]))
+    distances = np.pad(distances, gap, constant_values=NO_DISTANCE)
+    ids = np.pad(ids, gap, constant_values=NO_ID)
     return like(distances, parts[0][0]), like(ids, parts[0][1])
+
+
+def _nearest(
+    distances: NDArray[np.int32], ids: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The first k of each row by (distance, id), or all when there are fewer."""
+    missing = (ids == NO_ID) & (distances == NO_DISTANCE)
+    small = (distances >= 0) & (distances < 1 << _KEY_BITS) & (ids >= 0) & (ids < 1 << _KEY_IDS)
+    if not (missing | small).all():
+        order = np.lexsort((ids, distances))[:, :k]
+        return np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1)
+    # Both in one number: a tenth of the time of sorting by two.
+    keys = np.where(missing, _NO_KEY, distances.astype(np.int64) << _KEY_IDS | ids)
+    keys.sort(axis=1)
+    best = keys[:, :k]
+    none = best == _NO_KEY
+    near = np.where(none, NO_DISTANCE, best >> _KEY_IDS).astype(np.int32)
+    return near, np.where(none, NO_ID, best & ((1 << _KEY_IDS) - 1))
+
+
+def merge_range(parts: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    """Several range results for the same queries as one: shards, chunks or ranks, their ids global already.
+
+    Args:
+        parts: (lims int64 [nq + 1], distances int32 [lims[nq]], ids int64 [lims[nq]]) of each part, at least one.
+    Returns:
+        lims, distances, ids of one search over all parts: the hits of a query by (distance, id) ascending.
+    """
+    arrays = [tuple(to_numpy(x, "merge_range", "parts") for x in part) for part in parts]
+    if len(arrays) == 1:
+        return parts[0]
+    sizes = np.stack([np.diff(lims) for lims, _, _ in arrays])
+    query = np.concatenate([np.repeat(np.arange(len(own)), own) for own in sizes])
+    distances, ids = (np.concatenate([part[i] for part in arrays]) for i in (1, 2))
+    order = np.lexsort((ids, distances, query))
+    lims = np.concatenate([[0], sizes.sum(axis=0).cumsum()]).astype(np.int64)
+    first = parts[0][0]
+    return like(lims, first), like(distances[order], first), like(ids[order], first)
 
 
 def rescore(query_features: Any, database_codes: Any, ids: Any, k: int, *, bits: int) -> tuple[Any, Any]:

@@ -210,7 +210,7 @@ class BinaryIndex:
             queries, base_of(rows, op), k,
             bits=self._bits, allow=allow, threads=threads, op=op, trusted=True,
         )  # fmt: skip
-        return distances, _to_ids(rows, found, op)
+        return distances, to_ids(rows, found, op)
 
     def range_search(
         self, queries: Any, radius: int, allow: Any = None, threads: int | None = None
@@ -221,7 +221,7 @@ class BinaryIndex:
             queries, base_of(rows, op), radius,
             bits=self._bits, allow=allow, threads=threads, op=op, trusted=True,
         )  # fmt: skip
-        return lims, distances, _to_ids(rows, found, op)
+        return lims, distances, to_ids(rows, found, op)
 
     def to(self, device: Any) -> BinaryIndex | DeviceIndex:
         """The rows as they are now on a CUDA device ("cuda", "cuda:1", a torch.device), read-only; on "cpu" this index.
@@ -244,7 +244,7 @@ class BinaryIndex:
             OSError: the folder does not exist, the disk is full, ...; an older file at ``path`` is then untouched.
         """
         rows = self._rows
-        storage.write(path, self._bits, rows.codes, None if rows.id_buffer is None else rows.ids)
+        storage.write(path, self._bits, rows.codes, None if rows.id_buffer is None else rows.ids, first=rows.first)
 
     def _queries(self, queries: Any, op: str) -> NDArray[Any]:
         return to_numpy(queries, op, "queries")  # the codes are on the CPU: the queries come to them
@@ -259,9 +259,9 @@ class BinaryIndex:
             raise ValueError(f"{op}: id {ids[missing.argmax()]} is not in the index")
 
 
-def _to_ids(rows: Snapshot, found: Any, op: str) -> Any:
+def to_ids(rows: Snapshot, found: Any, op: str) -> Any:
     """The ids of rows that were found, an array of any kind; of its kind and on its device."""
-    return found if rows.id_buffer is None else like(rows.to_ids(to_numpy(found, op, "rows")), found)
+    return found if rows.rows_are_ids else like(rows.to_ids(to_numpy(found, op, "rows")), found)
 
 
 def base_of(rows: Snapshot, op: str) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ class MultiIndex(BinaryIndex):
         rows = self._rows
         tables = self._tables(rows, "MultiIndex.save") if rows.size else None
         settings = multi_storage.Settings(self._wanted, self._copies)
-        ids = None if rows.id_buffer is None else rows.ids
+        ids = rows.listed_ids
         multi_storage.write(path, self._bits, rows.codes, ids, settings, tables)
 
     def _tables(self, rows: Snapshot, op: str, threads: int | None = None, progress: Progress | None = None) -> Tables:

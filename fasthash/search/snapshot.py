@@ -22,8 +22,9 @@ class Snapshot(NamedTuple):
     """
 
     buffer: NDArray[np.uint8]  # [capacity, width]
-    id_buffer: NDArray[np.int64] | None  # [capacity]; None: row i has id i
+    id_buffer: NDArray[np.int64] | None  # [capacity]; None: row i has id first + i
     size: int
+    first: int = 0  # 0 with an id_buffer
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -37,45 +38,61 @@ class Snapshot(NamedTuple):
 
     def ids_between(self, start: int, stop: int) -> NDArray[np.int64]:
         """The ids of rows start to stop - 1."""
-        return np.arange(start, stop, dtype=np.int64) if self.id_buffer is None else self.id_buffer[start:stop]
+        if self.id_buffer is None:
+            return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+        return self.id_buffer[start:stop]
+
+    @property
+    def listed_ids(self) -> NDArray[np.int64] | None:
+        """[size], or None while row i has id i."""
+        return None if self.rows_are_ids else self.ids
+
+    @property
+    def rows_are_ids(self) -> bool:
+        """Whether row i is known to have id i."""
+        return self.id_buffer is None and self.first == 0
 
     def to_ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of rows of any order and shape; a missing hit stays one."""
-        return rows if self.id_buffer is None else np.where(rows < 0, NO_ID, self.id_buffer[rows])
+        if self.rows_are_ids:
+            return rows
+        return np.where(rows < 0, NO_ID, rows + self.first if self.id_buffer is None else self.id_buffer[rows])
 
     def next_id(self) -> int:
         """One more than the largest id."""
         if self.size == 0:
             return 0
-        return self.size if self.id_buffer is None else int(self.id_buffer[self.size - 1]) + 1
+        return self.first + self.size if self.id_buffer is None else int(self.id_buffer[self.size - 1]) + 1
 
     def contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool like ids, which are not negative."""
-        if self.id_buffer is None or self.size == 0:
-            return ids < self.size if self.id_buffer is None else np.zeros(len(ids), np.bool_)
+        if self.id_buffer is None:
+            return (ids >= self.first) & (ids < self.first + self.size)
+        if self.size == 0:
+            return np.zeros(len(ids), np.bool_)
         mine = self.ids
         at = np.searchsorted(mine, ids)
         return (at < len(mine)) & (mine[np.minimum(at, len(mine) - 1)] == ids)
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row of each id, all of which are there."""
-        return ids if self.id_buffer is None else np.searchsorted(self.ids, ids)
+        return ids - self.first if self.id_buffer is None else np.searchsorted(self.ids, ids)
 
     def trimmed(self) -> Snapshot:
         """Without the room behind the rows: two indexes that grew into the same room would overwrite each other."""
-        return Snapshot(self.codes, None if self.id_buffer is None else self.ids, self.size)
+        return Snapshot(self.codes, None if self.id_buffer is None else self.ids, self.size, self.first)
 
     def appended(self, codes: NDArray[np.uint8], ids: NDArray[np.int64]) -> Snapshot:
         """With rows whose ids ascend and are larger than all before; costs what is added, amortised."""
-        total = self.size + len(codes)
-        if self.id_buffer is None and ids[0] == self.size and ids[-1] == total - 1:
+        total, first = self.size + len(codes), self.first
+        if self.id_buffer is None and ids[0] == first + self.size and ids[-1] == first + total - 1:
             new_ids = None
         else:
-            new_ids = _grown(self.ids if self.id_buffer is None else self.id_buffer, self.size, total)
-            new_ids[self.size : total] = ids
-        buffer = _grown(self.buffer, self.size, total)
+            new_ids = grown(self.ids if self.id_buffer is None else self.id_buffer, self.size, total)
+            new_ids[self.size : total], first = ids, 0
+        buffer = grown(self.buffer, self.size, total)
         buffer[self.size : total] = codes
-        return Snapshot(buffer, new_ids, total)
+        return Snapshot(buffer, new_ids, total, first)
 
     def inserted(self, codes: NDArray[np.uint8], ids: NDArray[np.int64]) -> Snapshot:
         """With rows whose ids ascend and are not there; copies everything."""
@@ -93,7 +110,7 @@ class Snapshot(NamedTuple):
         """With other codes for these ids, all of which are there; copies every code."""
         buffer = self.codes.copy()
         buffer[self.rows_of(ids)] = codes
-        return Snapshot(buffer, None if self.id_buffer is None else self.ids, self.size)
+        return Snapshot(buffer, None if self.id_buffer is None else self.ids, self.size, self.first)
 
 
 def check_ids(ids: Any, op: str, count: int | None = None, like: str = "") -> NDArray[np.int64]:
@@ -166,7 +183,7 @@ def read_only(view: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def _grown(buffer: NDArray[Any], used: int, total: int) -> NDArray[Any]:
+def grown(buffer: NDArray[Any], used: int, total: int) -> NDArray[Any]:
     """A buffer of at least ``total`` rows that begins with the first ``used`` of this one; this one if it is enough."""
     if len(buffer) >= total and buffer.flags.writeable:
         return buffer

@@ -2,6 +2,7 @@
 
 Layout: 8 bytes little-endian header length, a JSON header padded with blanks so that the data begins at a multiple of
 64 bytes, then the tensors without gaps: ``ids`` (I64 [n], left out while row i has id i) and ``codes`` (U8 [n, width]).
+In version 2, which is written only then, ``ids`` are also left out where row i has id ``first_id`` + i.
 ``__metadata__`` holds format, version, bits, bit_order, zero_rule, count and the checksum (CRC-32) of the data.
 A format of another kind of index has tensors of its own between ``ids`` and ``codes``, and metadata of its own.
 """
@@ -23,10 +24,10 @@ from numpy.typing import NDArray
 
 from fasthash._files import replace_file
 from fasthash.codes import MAX_BITS, check_packed, packed_width
-from fasthash.search.snapshot import ascending
+from fasthash.search.snapshot import MAX_ID, ascending
 
 FORMAT = "fasthash.BinaryIndex"
-VERSION = 1
+VERSION = 2
 _RULES = {"bit_order": "most significant first", "zero_rule": "h >= 0 is bit 1"}
 _ALIGN = 64
 _CHUNK = 1 << 24  # bytes written or looked at at once
@@ -38,10 +39,11 @@ class Stored(NamedTuple):
 
     bits: int
     codes: NDArray[np.uint8]  # [n, ceil(bits / 8)]
-    ids: NDArray[np.int64] | None  # [n] ascending; None: row i has id i
+    ids: NDArray[np.int64] | None  # [n] ascending; None: row i has id first + i
     format: str = FORMAT
     metadata: Mapping[str, Any] = {}  # of the file, not yet looked at beyond what every format has
     more: Mapping[str, NDArray[Any]] = {}  # the format's own tensors
+    first: int = 0
 
 
 # What a format's own tensors must be, from its path, metadata, bits and count: name -> shape, dtype, in order.
@@ -59,15 +61,22 @@ def write(
     format: str = FORMAT,
     metadata: Mapping[str, str] = {},
     more: Mapping[str, NDArray[Any]] = {},
+    first: int = 0,
 ) -> None:
     """Write an index file, whole or not at all; ``format`` may have ``metadata`` and tensors (``more``) of its own.
+
+    first: the id of row 0 where ``ids`` are None and row i has id first + i.
+
 
     Raises:
         OSError: as from the file system; an older file at ``path`` is then untouched and nothing else is left behind.
     """
     tensors: dict[str, NDArray[Any]] = {} if ids is None else {"ids": ids.astype("<i8", copy=False)}
     tensors |= {**more, "codes": codes}
-    header = _header(bits, tensors, {"format": format, **metadata}, _checksum(tensors.values()))
+    own = {"format": format, "version": "1", **metadata}
+    if first:  # who reads version 1 alone must not take the ids to begin at 0
+        own |= {"version": "2", "first_id": str(first)}
+    header = _header(bits, tensors, own, _checksum(tensors.values()))
 
     def stream(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -95,7 +104,7 @@ def _checksum(tensors: Iterable[NDArray[Any]]) -> int:
 
 def _header(bits: int, tensors: dict[str, NDArray[Any]], own: dict[str, str], checksum: int) -> bytes:
     count = len(tensors["codes"])
-    metadata = {"version": str(VERSION), "bits": str(bits), **_RULES, "count": str(count), **own}
+    metadata = {"bits": str(bits), **_RULES, "count": str(count), **own}
     entries: dict[str, Any] = {"__metadata__": {**metadata, "checksum": f"crc32:{checksum:08x}"}}
     offset = 0
     for name, tensor in tensors.items():
@@ -139,8 +148,8 @@ def read(path: str | os.PathLike[str], *, mmap: bool, verify: bool, formats: Map
             sums = f"its checksum is crc32:{found:08x}, it should be crc32:{checksum:08x}"
             raise ValueError(f"load: {path} is damaged: {sums}")
         check_packed(arrays["codes"], bits, "load", f"{path}: codes")
-    own = {name: arrays[name] for name in more}
-    return Stored(bits, arrays["codes"], arrays.get("ids"), metadata["format"], metadata, own)
+    own, first = {name: arrays[name] for name in more}, number(metadata.get("first_id", "0"))
+    return Stored(bits, arrays["codes"], arrays.get("ids"), metadata["format"], metadata, own, first)
 
 
 def read_tensor(
@@ -201,7 +210,9 @@ def _read_metadata(
         raise ValueError(f"load: {path} is of version {version}, this fasthash reads up to {VERSION}; update fasthash")
     checksum = metadata.get("checksum")
     sound = isinstance(checksum, str) and re.fullmatch("crc32:[0-9a-f]{8}", checksum)
-    if version < 1 or not 1 <= bits <= MAX_BITS or count < 0 or not sound:
+    first = number(metadata.get("first_id", "0"))
+    counted = first == 0 or (version > 1 and "ids" not in entries and 0 <= first <= MAX_ID - count)
+    if version < 1 or not 1 <= bits <= MAX_BITS or count < 0 or not sound or not counted:
         raise ValueError(f"load: {path} has damaged metadata")
     for name, rule in _RULES.items():
         if metadata.get(name) != rule:

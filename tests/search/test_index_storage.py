@@ -195,7 +195,7 @@ def test_foreign_safetensors(tmp_path):
 
 
 HEADERS = {
-    "newer version": (lambda h: h["__metadata__"].update(version="2"), "version 2.*update fasthash"),
+    "newer version": (lambda h: h["__metadata__"].update(version="3"), "version 3.*update fasthash"),
     "version 0": (lambda h: h["__metadata__"].update(version="0"), "damaged metadata"),
     "no bits": (lambda h: h["__metadata__"].pop("bits"), "damaged metadata"),
     "bits of text": (lambda h: h["__metadata__"].update(bits="many"), "damaged metadata"),

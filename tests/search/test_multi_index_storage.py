@@ -144,7 +144,7 @@ def test_truncated_anywhere(saved, mmap):
 
 
 HEADERS = {
-    "newer version": (lambda h: h["__metadata__"].update(version="2"), "version 2.*update fasthash"),
+    "newer version": (lambda h: h["__metadata__"].update(version="3"), "version 3.*update fasthash"),
     "another format": (lambda h: h["__metadata__"].update(format="fasthash.TreeIndex"), "not one of a fasthash index"),
     "a list of formats": (lambda h: h["__metadata__"].update(format=["x"]), "not one of a fasthash index"),
     "the plain format": (lambda h: h["__metadata__"].update(format="fasthash.BinaryIndex"), "must hold codes"),

@@ -1,0 +1,176 @@
+"""Writing a folder of shards from a stream of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._arguments import whole_number
+from fasthash._native import to_numpy
+from fasthash.codes import check_bits, check_packed, packed_width
+from fasthash.search import storage
+from fasthash.search.shard_files import (
+    LIST,
+    ShardEntry,
+    ShardList,
+    is_folder_of_shards,
+    open_shard,
+    shard_entry,
+    shard_file,
+    shard_number,
+    write_shard_list,
+)
+from fasthash.search.shards import Shards
+from fasthash.search.snapshot import MAX_ID, check_ids, grown, sorted_by_id
+
+if TYPE_CHECKING:
+    from fasthash.features._progress import Progress
+
+_SHARD_BYTES = 1 << 28  # of codes and ids
+
+
+def write_shards(
+    folder: str | os.PathLike[str],
+    rows: Iterable[Any],
+    bits: int,
+    *,
+    rows_per_shard: int | None = None,
+    overwrite: bool = False,
+    count: int | None = None,
+    progress: Progress = None,
+) -> Shards:
+    """Write codes as a folder of index files, searched together by what ``load(folder)`` returns.
+
+    Memory holds one shard, whatever comes. ``shards.json`` is written last: until then, and after any failure, there
+    is no folder of shards, or with ``overwrite`` the old one, whole.
+
+    Args:
+        folder: made if need be; the one it is in must exist.
+        rows: iterable of blocks, each ``(ids int64 [m], packed uint8 [m, ceil(bits / 8)])``, as ``batches`` of an index
+            makes them, or packed codes alone, whose ids continue after the largest before. Ids are at least 0, each
+            there once, in any order; a shard is searched over the rows that came one after the other.
+        bits: code length.
+        rows_per_shard: None: as many as 256 MiB hold.
+        overwrite: replace a folder of shards that is there already.
+        count: how many rows will come, for ``progress`` alone.
+        progress: called as ``progress(done, count)`` after every block; True: a bar in a terminal.
+    Returns:
+        The shards, opened.
+    Raises:
+        FileExistsError: a folder of shards is there already, and ``overwrite`` is False.
+        TypeError, ValueError: blocks of another kind, an id that is negative or there twice, a non-zero padding bit.
+        OSError: the disk is full, ...
+    """
+    op = "write_shards"
+    bits = check_bits(bits, op)
+    size = rows_of_a_shard(bits)
+    if rows_per_shard is not None:
+        size = whole_number(rows_per_shard, 1, MAX_ID, op, "rows_per_shard")
+    total = 0 if count is None else whole_number(count, 0, MAX_ID, op, "count")
+    if isinstance(rows, np.ndarray) or not isinstance(rows, Iterable):
+        raise TypeError(f"{op}: rows must be an iterable of blocks, got {type(rows).__name__}")
+    from fasthash.features._progress import progress_bar  # late: extractors of features come with it
+
+    with progress_bar("shards", total, progress) as report, _Writer(Path(folder), bits, size, overwrite) as writer:
+        for i, block in enumerate(rows):
+            writer.add(*_block(block, i, bits, writer.next_id))
+            report(writer.count)
+        return writer.finish()
+
+
+def rows_of_a_shard(bits: int) -> int:
+    """How many rows a shard has unless told otherwise."""
+    return max(1, _SHARD_BYTES // (packed_width(bits) + 8))
+
+
+def _block(block: Any, i: int, bits: int, start: int) -> tuple[Any, Any]:
+    """ids and codes of a block."""
+    op = "write_shards"
+    pair = isinstance(block, (tuple, list))
+    if pair and len(block) != 2:
+        raise TypeError(f"{op}: rows[{i}] must be packed codes or a pair (ids, codes), got {len(block)} values")
+    codes = check_packed(to_numpy(block[1] if pair else block, op, f"rows[{i}]"), bits, op, f"rows[{i}]")
+    if pair:
+        return check_ids(block[0], op, len(codes), f"codes of rows[{i}]"), codes
+    if start + len(codes) > MAX_ID:
+        raise ValueError(f"{op}: no ids are left after {start - 1}; give ids")
+    return np.arange(start, start + len(codes), dtype=np.int64), codes
+
+
+class _Writer:
+    """Collects rows and writes every ``size`` of them; what was written is removed again unless it is finished."""
+
+    def __init__(self, folder: Path, bits: int, size: int, overwrite: bool) -> None:
+        self._folder, self._bits, self._size = folder, bits, size
+        if is_folder_of_shards(folder) and not overwrite:
+            raise FileExistsError(f"write_shards: {folder} has a {LIST} already; give overwrite=True to replace it")
+        if not folder.parent.is_dir():
+            raise FileNotFoundError(f"write_shards: the folder {folder.parent} does not exist")
+        self.count = self.next_id = 0
+        self._entries: list[ShardEntry] = []
+        self._used = 0
+        self._codes = np.empty((0, packed_width(bits)), np.uint8)
+        self._ids = np.empty(0, np.int64)
+
+    def __enter__(self) -> _Writer:
+        self._made = not self._folder.is_dir()
+        self._folder.mkdir(exist_ok=True)
+        # The old shards stay as they are until shards.json no longer names them: the new ones have other names.
+        there = [shard_number(file) for file in os.listdir(self._folder)] if is_folder_of_shards(self._folder) else []
+        self._first = 1 + max((number for number in there if number is not None), default=-1)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
+        for entry in self._entries:
+            (self._folder / entry.file).unlink(missing_ok=True)
+        if self._made:
+            with contextlib.suppress(OSError):  # somebody else has put a file there
+                self._folder.rmdir()
+
+    def add(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        """Take rows, and write every shard that they fill."""
+        if len(ids):
+            self.next_id = max(self.next_id, int(ids.max()) + 1)
+        begin = 0
+        while begin < len(ids):
+            end = min(len(ids), begin + self._size - self._used)
+            total = self._used + end - begin
+            self._codes, self._ids = (grown(array, self._used, total) for array in (self._codes, self._ids))
+            self._codes[self._used : total], self._ids[self._used : total] = codes[begin:end], ids[begin:end]
+            self._used, begin = total, end
+            if self._used == self._size:
+                self._write()
+        self.count += len(ids)
+
+    def _write(self) -> None:
+        codes, ids = sorted_by_id(self._codes[: self._used], self._ids[: self._used], "write_shards")
+        path = self._folder / shard_file(self._first + len(self._entries))
+        first = int(ids[0])
+        in_a_row = ids[-1] - first == len(ids) - 1  # as they ascend: no need to list them
+        storage.write(path, self._bits, codes, None if in_a_row else ids, first=first if in_a_row else 0)
+        self._entries.append(shard_entry(path))
+        self._used = 0
+
+    def finish(self) -> Shards:
+        """Write what is left and ``shards.json``; open it all."""
+        if self._used:
+            self._write()
+        listed = ShardList(self._bits, tuple(self._entries))
+        indexes = [open_shard(self._folder, self._bits, entry) for entry in self._entries]
+        shards = Shards(self._folder, self._bits, indexes, op="write_shards")
+        write_shard_list(self._folder, listed)
+        self._entries = []  # they are the folder's now
+        named = {entry.file for entry in listed.shards}
+        for file in os.listdir(self._folder):  # of the folder as it was, or of a writer that was killed
+            left = shard_number(file) is not None and file not in named
+            if left or (file.startswith(".fasthash-") and file.endswith(".tmp")):
+                (self._folder / file).unlink(missing_ok=True)
+        return shards
