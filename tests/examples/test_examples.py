@@ -42,3 +42,23 @@ def test_distributed_training_equals_one_process(ranks):
     assert len(alone) == 5
     assert alone[-1] < alone[0]
     assert together == pytest.approx(alone, rel=2e-3)  # printed to four digits; Adam turns rounding into small steps
+
+
+def test_codes_into_other_systems():
+    for package in ("faiss", "usearch", "lancedb", "pyarrow"):
+        pytest.importorskip(package)
+    lines = run(EXAMPLES / "codes_into_other_systems.py").splitlines()
+    assert len(lines) == 6
+    assert all("codes and ids equal" in line for line in lines)
+    exact = [line for line in lines if line.startswith(("FAISS flat", "LanceDB", "Parquet"))]
+    assert [line.split()[-2] for line in exact] == ["100.0%"] * 3
+
+
+def test_sharded_search():
+    pytest.importorskip("ray")
+    lines = run(EXAMPLES / "sharded_search.py").splitlines()
+    assert "as one index: True" in lines
+    assert "after a loss: True" in lines
+    assert "restarts: [0, 1]" in lines
+    assert "loaded: 99995 codes in 2 shards" in lines
+    assert "nearest is now the second: True" in lines
