@@ -16,6 +16,23 @@ def test_merge_keeps_missing_hits_last():
     assert (distances.dtype, ids.dtype) == (np.int32, np.int64)
 
 
+@pytest.mark.parametrize("largest", [2**49 - 1, 2**49, 2**63 - 1])
+@pytest.mark.parametrize("farthest", [4, 8191, 8192, truth.NONE])
+def test_merge_orders_ids_and_distances_of_any_size(largest, farthest):
+    """Small ones are sorted as one number, others as two: the same order."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for width in (3, 6, 1):
+        distances = rng.integers(0, farthest, (50, width), endpoint=True).astype(np.int32)
+        ids = np.where(rng.random((50, width)) < 0.3, rng.integers(0, 5, (50, width)), largest)
+        missing = rng.random((50, width)) < 0.2
+        parts.append((np.where(missing, truth.NONE, distances).astype(np.int32), np.where(missing, -1, ids)))
+    found = merge_topk(parts, 8)
+    for q in range(50):
+        pairs = sorted(pair for d, i in parts for pair in zip(d[q].tolist(), i[q].tolist(), strict=True))
+        assert list(zip(found[0][q].tolist(), found[1][q].tolist(), strict=True)) == pairs[:8]
+
+
 def test_merge_of_one_part_cuts_it():
     part = (np.array([[1, 2, 3]], np.int32), np.array([[4, 5, 6]]))
     distances, ids = merge_topk([part], 2)
