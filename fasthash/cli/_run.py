@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from fasthash.cli import commands, compare, data, demo, embed, evaluate, published, report, sweep  # noqa: F401  (their decorators fill the app)
+from fasthash.cli import commands, compare, data, demo, embed, encode, evaluate, index, published, report, sweep  # noqa: F401  (their decorators fill the app)
 from fasthash.cli._app import app
 
 
@@ -72,5 +72,7 @@ def spread(argv: list[str], option: str) -> list[str]:
 def _fail(message: str, code: int) -> int:
     if os.environ.get("FASTHASH_TRACEBACK"):
         raise
+    if code == 130 and os.environ.get("RANK", "0") != "0":  # of a run of several processes the first one tells it
+        return code
     print("fasthash: " + " ".join(message.split()), file=sys.stderr)
     return code

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fasthash import codes, features
+from fasthash._arguments import whole_number
 from fasthash._files import replace_file
 from fasthash._native import is_torch, like
 from fasthash.models import backbones
@@ -26,6 +27,7 @@ from fasthash.models.tokens import TokenRows
 FORMAT_VERSION = 1
 BATCH = 4096  # rows through a tower at once: bounds the memory of wide hidden layers
 RAW_BATCH = 64  # pictures or texts through a backbone at once
+MAX_BATCH = 1 << 30
 
 
 class HashModel(nn.Module):
@@ -90,24 +92,26 @@ class HashModel(nn.Module):
         backbone = (self.image if side == "image" else self.text).backbone
         return "features" if backbone is None else backbone.takes
 
-    def encode_image(self, items: Any) -> Any:
+    def encode_image(self, items: Any, *, batch_size: int | None = None) -> Any:
         """Packed codes of images.
 
         Args:
             items: features [n, width] (NumPy or torch), or a list of pictures: paths, PIL images or uint8 [h, w, 3].
                 They are read part by part: a memory map, a `FeatureView` of some rows of one, or a sequence that makes
                 its items when they are asked for, takes no more memory than its codes.
+            batch_size: rows through the networks at once; None: 4096 rows of features, 64 raw items of a model that
+                was trained on them. It changes memory and speed, and codes where rounding decides on a sign.
         Returns:
             uint8 [n, ceil(bits / 8)]; torch when features came as torch, NumPy otherwise.
         Raises:
             ValueError: wrong width, NaN, pictures given to a model trained on features without a known extractor, or
-                features given to one that was trained on pictures.
+                features given to one that was trained on pictures; a batch size below 1.
         """
-        return self._encode("image", self.image, self.image_extractor, items)
+        return self._encode("image", self.image, self.image_extractor, items, batch_size=batch_size)
 
-    def encode_text(self, items: Any) -> Any:
-        """Packed codes of texts: a list of strings, or features [n, width]. Returns and errors as `encode_image`."""
-        return self._encode("text", self.text, self.text_extractor, items)
+    def encode_text(self, items: Any, *, batch_size: int | None = None) -> Any:
+        """Packed codes of texts: a list of strings, or features [n, width]. All else as `encode_image`."""
+        return self._encode("text", self.text, self.text_extractor, items, batch_size=batch_size)
 
     def relax_image(self, items: Any) -> Any:
         """Codes of images before their sign, as queries for `search.rescore`; items and errors as `encode_image`.
@@ -122,9 +126,18 @@ class HashModel(nn.Module):
         return self._encode("text", self.text, self.text_extractor, items, relaxed=True)
 
     def _encode(
-        self, side: str, tower: Encoder, extractor: features.Extractor | None, items: Any, *, relaxed: bool = False
+        self,
+        side: str,
+        tower: Encoder,
+        extractor: features.Extractor | None,
+        items: Any,
+        *,
+        relaxed: bool = False,
+        batch_size: int | None = None,
     ) -> Any:
         op = f"{'relax' if relaxed else 'encode'}_{side}"
+        if batch_size is not None:
+            batch_size = whole_number(batch_size, 1, MAX_BATCH, op, "batch_size")
         ready = is_torch(items) or isinstance(items, FeatureView) or (isinstance(items, np.ndarray) and items.ndim == 2)
         if not ready:
             if isinstance(items, (str, os.PathLike)) or not hasattr(items, "__iter__"):
@@ -133,7 +146,7 @@ class HashModel(nn.Module):
         if tower.backbone is not None:
             if ready:
                 raise ValueError(f"{op}: this model was trained on raw {side}s: pass a list of {side}s, not features")
-            parts = self._inputs_from_raw(tower, items)
+            parts = self._inputs_from_raw(tower, items, batch_size or RAW_BATCH)
         else:
             if not ready and extractor is None:
                 raise ValueError(
@@ -142,17 +155,19 @@ class HashModel(nn.Module):
                 )
             if ready:
                 _check_width(op, tower, items)
-            parts = self._inputs(op, tower, items, None if ready else extractor)
+            parts = self._inputs(op, tower, items, None if ready else extractor, batch_size or BATCH)
         if len(items) == 0:
             raise ValueError(f"{op}: nothing to encode, got {'0 rows' if ready else 'an empty list'}")
         made = self._made(tower, len(items), parts, relaxed)
         return like(made, items) if is_torch(items) else made
 
     @staticmethod
-    def _inputs(op: str, tower: Encoder, items: Any, extractor: features.Extractor | None) -> Iterator[Tensor]:
+    def _inputs(
+        op: str, tower: Encoder, items: Any, extractor: features.Extractor | None, batch: int
+    ) -> Iterator[Tensor]:
         """Features, or those of raw items, on the tower's device, checked, a part at a time."""
-        for start in range(0, len(items), BATCH):
-            part = items[start : start + BATCH]
+        for start in range(0, len(items), batch):
+            part = items[start : start + batch]
             if extractor is not None:
                 part = extractor.encode(list(part))
                 _check_width(op, tower, part)
@@ -163,16 +178,16 @@ class HashModel(nn.Module):
             yield rows.to(tower.mean.device, torch.float32)
 
     @staticmethod
-    def _inputs_from_raw(tower: Encoder, items: Sequence[Any]) -> Iterator[Tensor]:
+    def _inputs_from_raw(tower: Encoder, items: Sequence[Any], batch: int) -> Iterator[Tensor]:
         """Pixels of pictures, decoded in threads a batch ahead of the network, or tokens of texts."""
         device = tower.mean.device
         if isinstance(tower.backbone, backbones.PictureBackbone):
             rows = PictureRows(items, tower.backbone, device, train=False, cache_bytes=0)
             with closing(rows):
-                batches = announced(torch.arange(len(items)).split(RAW_BATCH), rows.announce)
+                batches = announced(torch.arange(len(items)).split(batch), rows.announce)
                 yield from map(rows.take, batches)
         else:
-            yield from TokenRows(items, tower.backbone, device).tokens.split(RAW_BATCH)  # type: ignore[arg-type]
+            yield from TokenRows(items, tower.backbone, device).tokens.split(batch)  # type: ignore[arg-type]
 
     def _made(self, tower: Encoder, n: int, parts: Iterator[Tensor], relaxed: bool) -> NDArray[Any]:
         """Codes of n rows: packed as soon as a part is made, so that no relaxed code is kept; or those, float32."""
