@@ -33,8 +33,9 @@ def check_fit(
     bits: int,
 ) -> None:
     """ValueError unless the method can be fitted to the data's features."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(f"{kind.name}: is fitted by one process; start it without torchrun")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise ValueError(f"{kind.name}: is fitted by one process; start it as one, got {processes}")
     widths = [data.features(side, op=kind.name).shape[1] for side in ("image", "text")]
     kind(options).check((widths[0], widths[1]), bits)
 

@@ -15,6 +15,7 @@ CHECKPOINT = "checkpoint.ckpt"
 
 
 RESULT = ("model.safetensors", "config.json", "history.csv", "scores.json")
+FREE = ("processes",)  # what may change from one sitting to the next: the result stays the same, to rounding
 
 
 class RunFolder:
@@ -41,8 +42,8 @@ class RunFolder:
             raise ValueError(
                 f"train: out {self.folder} already holds a run; resume it (--resume) or name another folder"
             )
-        if before != self.request:
-            was = "; ".join(_differences(before, self.request)) or "it was asked for by another version"
+        if _fixed(before) != _fixed(self.request):
+            was = "; ".join(_differences(_fixed(before), _fixed(self.request))) or "it was asked for by another version"
             raise ValueError(f"train: cannot resume {self.folder}: {was}")
 
     def begin(self) -> None:
@@ -112,13 +113,17 @@ class RunFolder:
         """Tensors and plain values; by one process alone, which `Fabric.save`, a meeting of all, does not allow."""
         replace_file(self.folder / CHECKPOINT, lambda path: torch.save(state, path))
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint on the CPU, or None; only tensors and plain values are unpickled."""
+    def load_checkpoint(self, *, mapped: bool = False) -> dict[str, Any] | None:
+        """The last checkpoint on the CPU, or None; only tensors and plain values are unpickled.
+
+        Args:
+            mapped: its tensors stay in the file until they are read.
+        """
         path = self.folder / CHECKPOINT
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except Exception as error:  # a damaged zip raises several kinds
             line = " ".join(str(error).split())[:200]
             raise ValueError(f"train: {path} cannot be read ({line}); delete it to start over") from None
@@ -136,6 +141,10 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
     except (ValueError, TypeError, csv.Error) as error:
         raise ValueError(f"train: {path} is damaged: {error}") from None
+
+
+def _fixed(request: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in request.items() if key not in FREE}
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -71,15 +71,14 @@ class Stepper:
             self.step(phase.before, index)
         for name in phase.optimizers:
             self.optimizers[name].zero_grad(set_to_none=True)
-        local = self._local(index)
-        index = index.to(self.fabric.device)
-        terms = self._whole(phase, index, local) if self.parts == 1 else self._in_parts(phase, index, local)
-        self._average_gradients(phase.optimizers)
+        shares = index.tensor_split(self.fabric.world_size)
+        terms = self._whole(phase, index, shares) if self.parts == 1 else self._in_parts(phase, index, shares)
+        terms = self._average(terms, phase.optimizers)
         for name in phase.optimizers:
             self._descend(self.optimizers[name], phase.clip_norm)
         if self.scaler is not None:
             self.scaler.update()
-        return {name: term.detach() for name, term in terms.items()}
+        return terms
 
     def _descend(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
         if self.scaler is not None:
@@ -96,30 +95,32 @@ class Stepper:
 
     def announce(self, phase: Phase, index: Tensor) -> None:
         """Rows int64 [m] of all processes that a coming step will be given."""
-        self.data.announce(self._local(index), phase.reads)
+        own = self._own(index.tensor_split(self.fabric.world_size))
+        self.data.announce(own if len(own) else index[:1], phase.reads)
 
-    def _local(self, index: Tensor) -> Tensor:
-        """This process's share of a batch's rows, on the CPU like them."""
-        return index.tensor_split(self.fabric.world_size)[self.fabric.global_rank]
+    def _own(self, shares: Sequence[Tensor]) -> Tensor:
+        """This process's rows of a batch; none where there are fewer of them than processes."""
+        return shares[self.fabric.global_rank]
 
-    def _whole(self, phase: Phase, index: Tensor, local: Tensor) -> Terms:
-        return self._backward(self._encode(local, phase), phase, index)
+    def _whole(self, phase: Phase, index: Tensor, shares: Sequence[Tensor]) -> Terms:
+        return self._backward(self._encode(self._own(shares), phase, index), phase, index, shares)
 
-    def _in_parts(self, phase: Phase, index: Tensor, local: Tensor) -> Terms:
+    def _in_parts(self, phase: Phase, index: Tensor, shares: Sequence[Tensor]) -> Terms:
         """Outputs of all parts without a graph, the loss's gradient for them, then each part again with a graph."""
+        local = self._own(shares)
         parts = [part for part in local.tensor_split(self.parts) if len(part)] or [local]
         states, made = [], []
         for part in parts:
             states.append(_random_state(self.fabric.device))
             with torch.no_grad():
-                made.append(self._encode(part, phase))
+                made.append(self._encode(part, phase, index))
         after = _random_state(self.fabric.device)
         outputs = {name: torch.cat([each[name] for each in made]).requires_grad_() for name in made[0]}
-        terms = self._backward(outputs, phase, index)
+        terms = self._backward(outputs, phase, index, shares)
         start = 0
         for part, state in zip(parts, states, strict=True):
             _set_random_state(state, self.fabric.device)  # the same dropout as the first time
-            again = self._encode(part, phase)
+            again = self._encode(part, phase, index)
             rows = slice(start, start + len(part))
             pairs = [(again[name], x.grad[rows]) for name, x in outputs.items() if x.grad is not None]
             pairs = [(x, grad) for x, grad in pairs if x.requires_grad]
@@ -130,38 +131,45 @@ class Stepper:
         _set_random_state(after, self.fabric.device)
         return terms
 
-    def _encode(self, index: Tensor, phase: Phase) -> Outputs:
-        """What the networks make of rows int64 [m], on the CPU."""
+    def _encode(self, index: Tensor, phase: Phase, whole: Tensor) -> Outputs:
+        """What the networks make of rows int64 [m], on the CPU, of a batch ``whole``."""
+        if len(index) == 0:  # few networks take no rows at all: one goes through, and nothing of it comes out
+            return {name: x[:0] for name, x in self._encode(whole[:1], phase, whole).items()}
         batch = self.data.batch(index.to(self.fabric.device), phase.reads, index)
         with self.fabric.autocast():
             outputs = self.encode(batch, phase.name)
         half = (torch.float16, torch.bfloat16)
         return {name: x.float() if x.dtype in half else x for name, x in outputs.items()}
 
-    def _backward(self, outputs: Outputs, phase: Phase, index: Tensor) -> Terms:
+    def _backward(self, outputs: Outputs, phase: Phase, index: Tensor, shares: Sequence[Tensor]) -> Terms:
         if self.fabric.world_size > 1:
-            outputs = {name: gather_rows(x) for name, x in outputs.items()}
-        terms = self.method.loss(outputs, index, phase.name)
+            counts = [len(share) for share in shares]
+            outputs = {name: gather_rows(x, rows=counts) for name, x in outputs.items()}
+        terms = self.method.loss(outputs, index.to(self.fabric.device), phase.name)
         self.fabric.backward(_sum(tuple(terms.values())))
-        return terms
+        return {name: term.detach() for name, term in terms.items()}
 
-    def _average_gradients(self, optimizers: Sequence[str]) -> None:
-        """The mean over processes: each has computed the whole loss, and got the sum of its own rows' gradients.
+    def _average(self, terms: Terms, optimizers: Sequence[str]) -> Terms:
+        """The means over processes, of gradients in their place and of the terms.
 
-        One exchange after the backward passes. DistributedDataParallel starts it during them, but counts on one
-        forward and one backward through all its parameters, which phases and parts do not keep to.
+        Each process has computed its share of the loss or the whole of it, either way what the mean is made of, and got
+        the sum over processes of its own rows' gradients. One exchange after the backward passes:
+        DistributedDataParallel starts it during them, but counts on one forward and one backward through all its
+        parameters, which phases and parts do not keep to.
         """
         if self.fabric.world_size == 1:
-            return
+            return terms
         groups = [group for name in optimizers for group in self.optimizers[name].param_groups]
         gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
-        mean: Any = self.fabric.all_reduce(flat, reduce_op="mean")
-        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        parts = [*gradients, *(term.float() for term in terms.values())]
+        mean: Any = self.fabric.all_reduce(torch.cat([x.reshape(-1) for x in parts]), reduce_op="mean")
+        *means, told = mean.split([*(g.numel() for g in gradients), len(terms)])
+        for gradient, part in zip(gradients, means, strict=True):
             gradient.copy_(part.view_as(gradient))
         for layer in self.method.modules():
             if isinstance(layer, WordLinear):
                 layer.gradient_was_written()
+        return dict(zip(terms, told.unbind(), strict=True))
 
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fasthash import methods
 from fasthash._raw_inputs import raw_rows
 from fasthash.data import PairedDataset
+from fasthash.losses import Shard
 from fasthash.models import FeatureRows, MappedRows, Rows, feature_rows
 from fasthash.models.mapped import is_mapped
 
@@ -24,8 +25,11 @@ def train_data(
     supervision: str,
     local: bool,
     entries: bool,
+    shard: Shard | None = None,
 ) -> methods.TrainData:
     """The training rows; ``entries``: features that are mostly zeros may be handled entry by entry.
+
+    Every process has the features and labels of all rows; ``shard``: those whose codes it keeps.
 
     A side whose features are a memory map, and more of it than `models.mapped.MAPPED_FROM`, is read from its file batch
     by batch. What then still grows with the number n of training pairs, beside what a method keeps (banks of codes):
@@ -60,4 +64,4 @@ def train_data(
         part(values, torch.float32) if local and values is not None else None
         for values in (data.image_local, data.text_local)
     )
-    return methods.TrainData(image, text, labels, layers, regions, words)
+    return methods.TrainData(image, text, labels, layers, regions, words, shard)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fasthash import data as datasets
 from fasthash import evaluation, methods
-from fasthash._fabric import fabric_of
+from fasthash._fabric import fabric_of, launch, world_of
 from fasthash._finished import Run, finish, finished_run, model_of
 from fasthash._fit import check_fit, check_plain, fit
 from fasthash._interrupt import StopSignal
@@ -31,6 +31,10 @@ from fasthash._train_data import train_data
 from fasthash.codes import check_bits
 from fasthash.data import PairedDataset
 from fasthash.distributed import gather_rows
+from fasthash.distributed._bank_state import own_state, whole_state
+from fasthash.distributed._launch import Processes
+from fasthash.distributed._random_state import of_all, random_states, set_random_states
+from fasthash.losses import Shard
 from fasthash.models import HashModel
 from fasthash.models.learned import LearnedCodes
 from fasthash.models.pictures import announced
@@ -53,6 +57,8 @@ def train(
     precision: str = "32-true",
     accumulate: int = 1,
     compile: bool = False,
+    devices: int | None = None,
+    nodes: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Run:
@@ -74,17 +80,24 @@ def train(
         accumulate: parts a batch goes through the networks in, for batches whose activations do not fit into memory.
             Loss and gradient stay those of the whole batch; each part is computed twice.
         compile: make the networks' code with ``torch.compile``.
+        devices: processes of this machine: one for each GPU, or on the CPU as many as wanted. More than one start the
+            running script again for each of them, so that all do what it does before and after. None: those that
+            torchrun has started, or one.
+        nodes: machines, on each of which the same is started, with MASTER_ADDR, MASTER_PORT and NODE_RANK in the
+            environment.
         progress: show a progress bar.
         options: the method's; default the paper's, changed by the data set's preset where the method has one.
     Returns:
         Run with model, scores, history, and the codes that the training pairs got where the method learns some.
     Shallow methods (`methods.ClosedForm`) are fitted to all rows at once, in float64 on the CPU: they take no
-        eval_every, device, precision, accumulate or compile.
-    Several processes: start the program with ``torchrun``; each takes its share of every batch, and the result is that
-        of one process, up to rounding and to which rows dropout thins. The first one writes ``out``.
+        eval_every, device, precision, accumulate, compile, devices or nodes.
+    Several processes: each takes its share of every batch, and keeps the code banks of its share of the rows. The
+        result is that of one process, up to rounding and to which rows dropout thins; a run may go on with another
+        number of them. The first one writes ``out``, which all machines must see. See docs/distributed_training.md.
     Raises:
         ValueError: unknown method or option, data that lacks what the method needs, an ``out`` that holds another run.
         FloatingPointError: the loss is not finite.
+        RuntimeError: another process of the run has ended.
         KeyboardInterrupt: stopped by Ctrl-C; with ``out`` the checkpoint is written first.
     """
     kind = methods.get(method)
@@ -111,6 +124,7 @@ def train(
         asked: dict[str, tuple[Any, tuple[Any, ...]]] = {"device": (device, ("cpu", "auto"))}
         asked |= {"precision": (precision, ("32-true",)), "accumulate": (accumulate, (1,))}
         asked |= {"compile": (compile, (False,)), "eval_every": (eval_every, (None,))}
+        asked |= {"devices": (devices, (1, None)), "nodes": (nodes, (1, None))}
         check_plain(method, asked)
         check_fit(kind, data, resolved, bits)
         folder = _folder(out, request | {"options": resolved.model_dump()}, resume)
@@ -120,13 +134,19 @@ def train(
     assert isinstance(resolved, methods.Options)
     check_inputs(method, data, resolved)
     every = max(1, resolved.epochs // 10) if eval_every is None else _whole("eval_every", eval_every, 1, 2**31)
-    fabric = fabric_of(device, precision)
+    world = world_of("train", devices, nodes)
+    fabric = fabric_of(device, precision, world=world)
+    if world.size > 1:
+        Shard(len(data.split.train), world=world.size)  # told before any process is started
     request |= {"eval_every": every, "device": fabric.device.type, "precision": precision}
-    request |= {"accumulate": accumulate, "compile": compile, "processes": fabric.world_size}
+    request |= {"accumulate": accumulate, "compile": compile, "processes": world.size}
     folder = _folder(out, request | {"options": resolved.model_dump()}, resume)
     if folder is not None and folder.finished:
         return finished_run(folder, resolved, data)
-    with torch.random.fork_rng():
+    hint = "" if out is None else f"; go on from the checkpoint in {out}, if there is one, with resume (--resume)"
+    with Processes("train", world.devices, world.nodes, started=world.started, hint=hint), torch.random.fork_rng():
+        if world.size > 1:
+            launch(fabric)
         torch.manual_seed(seed)
         loop = _Loop(fabric, kind, data, bits, seed, resolved, every, folder, accumulate, compile)
         title, show = f"{method} {bits} bits on {data.name}", progress and fabric.is_global_zero
@@ -180,6 +200,7 @@ class _Loop:
             supervision=kind.supervision,
             local=kind.takes_local,
             entries=not compile,
+            shard=Shard(len(data.split.train), fabric.global_rank, fabric.world_size),
         )
         self.method = kind(self.train_data, bits, options).to(fabric.device)
         self.optimizers = self.method.optimizers()
@@ -196,7 +217,7 @@ class _Loop:
         if fabric.global_rank > 0:
             torch.manual_seed(seed + fabric.global_rank)  # all start from one network, and drop units out on their own
         if folder is not None:
-            self._restore(folder.load_checkpoint())
+            self._restore(folder.load_checkpoint(mapped=fabric.world_size > 1))
 
     @property
     def _writes(self) -> bool:
@@ -240,11 +261,11 @@ class _Loop:
             if self.fabric.device.type == "cpu" or self.at.step % GPU_CHECK_STEPS == 0:
                 self._check_finite(done)
             self.seconds = time.monotonic() - started
-            if self._stops(stop):
+            stops, due = self._agreed(stop.requested, time.monotonic() - self.saved > CHECKPOINT_SECONDS)
+            if stops or due:
                 self._save()
+            if stops:
                 raise KeyboardInterrupt(self._stopped_line())
-            if self.fabric.world_size == 1 and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-                self._save()
         self._check_finite(done)
 
     def _rising(self, phase: methods.Phase) -> bool:
@@ -264,14 +285,14 @@ class _Loop:
                 f"{self.method.name}: the loss is not finite by {at} ({done.worst()}); try a smaller learning rate"
             )
 
-    def _stops(self, stop: StopSignal) -> bool:
-        """Whether to stop here: every process must say so at the same step."""
+    def _agreed(self, *wanted: bool) -> list[bool]:
+        """What any process wants, told to all at the same step."""
         if self.fabric.world_size == 1:
-            return stop.requested
+            return list(wanted)
         if self.steps % STOP_CHECK_STEPS:
-            return False
-        told: Any = self.fabric.all_reduce(torch.tensor(float(stop.requested)), reduce_op="sum")
-        return bool(told > 0)
+            return [False] * len(wanted)
+        told: Any = self.fabric.all_reduce(torch.tensor(wanted, dtype=torch.float32), reduce_op="sum")
+        return [bool(count > 0) for count in told]
 
     def _batches(self, phase: methods.Phase) -> Iterator[Tensor]:
         """Row indices of the phase's remaining steps."""
@@ -303,13 +324,10 @@ class _Loop:
         """Write the checkpoint; every process takes part, the first one writes."""
         if self.folder is None:
             return
-        cuda = self.fabric.device.type == "cuda"
-        cuda_rng = torch.cuda.get_rng_state(self.fabric.device) if cuda else torch.empty(0, dtype=torch.uint8)
         state = {
-            "method": self.method.state_dict(),
+            "method": whole_state(self.method),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "rng": self._of_all(torch.get_rng_state()),
-            "cuda_rng": self._of_all(cuda_rng),
+            **random_states(self.fabric.device),
             "at": [self.at.epoch, self.at.phase, self.at.step],
             "history": self.history,
             "passes": {position: done.state() for position, done in self.passes.items()},
@@ -318,27 +336,31 @@ class _Loop:
         }
         if self._writes:
             self.folder.save_checkpoint(state)
+        self.fabric.barrier()  # nobody leaves, and is missed, before the file is there
         self.saved = time.monotonic()
 
-    def _of_all(self, x: Tensor) -> Tensor:
-        """[processes, ...] of a small CPU tensor."""
-        device = self.fabric.device if self.fabric.world_size > 1 else x.device
-        return gather_rows(x[None].to(device)).cpu()
-
     def _restore(self, state: dict[str, Any] | None) -> None:
+        self._check_same_place(state)
         if state is None:
             return
-        self.method.load_state_dict(state["method"])
+        self.method.load_state_dict(own_state(self.method, state["method"]))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if self.stepper.scaler is not None:
             self.stepper.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"][self.fabric.global_rank])
-        if self.fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"][self.fabric.global_rank], self.fabric.device)
+        fabric = self.fabric
+        set_random_states(state, fabric.device, fabric.global_rank, fabric.world_size)
         self.at = _Position(*state["at"])
         self.history, self.seconds = state["history"], state["seconds"]
         self.passes = {position: Pass(**values) for position, values in state["passes"].items()}
+
+    def _check_same_place(self, state: dict[str, Any] | None) -> None:
+        """ValueError where the processes do not find one and the same checkpoint: on each of them, so none waits."""
+        found = [-1, 0, 0] if state is None else state["at"]
+        places = of_all(torch.tensor(found), self.fabric.device).tolist()
+        if any(place != places[0] for place in places):
+            assert self.folder is not None
+            raise ValueError(f"train: out {self.folder.folder} must be one folder that all machines see, it is not")
 
     def _stopped_line(self) -> str:
         assert self.folder is not None
@@ -350,11 +372,18 @@ class _Loop:
         given = type(method), method.image, method.text, self.data, self.options, self.seed
         return model_of(*given, method.model_type, **method.model_parts())
 
+    def _learned_codes(self) -> Tensor | None:
+        """Of all training pairs, [n, bits]."""
+        values, shard = self.method.learned_codes(), self.train_data.shard
+        if values is None or len(values) == shard.n:
+            return values
+        return gather_rows(torch.where(values >= 0, 1, -1).to(torch.int8), rows=shard.counts)
+
     def _result(self) -> Run:
         model = self._model().cpu().eval()
         for encoder in (model.image, model.text):
             encoder.take_dense()  # so that its codes are, bit for bit, those of the model that is saved
-        values = self.method.learned_codes()
+        values = self._learned_codes()
         learned = None if values is None else LearnedCodes.of(values.cpu().numpy(), self.data.split.train)
         run = finish(
             model, learned, self.data, self.options, self.history, seconds=self.seconds, began=self.began,

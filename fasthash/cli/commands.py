@@ -1,7 +1,8 @@
-"""train, methods, encode, index build, search, doctor."""
+"""train, methods, search, doctor."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 from pathlib import Path
@@ -75,11 +76,14 @@ def train(
     precision: Annotated[str, typer.Option(help="Lightning Fabric's, such as 32-true or bf16-mixed.")] = "32-true",
     accumulate: Annotated[int, typer.Option(help="Parts of a batch in the networks at once; the same loss.")] = 1,
     compile_: Annotated[bool, typer.Option("--compile", help="Networks through torch.compile.")] = False,
+    devices: Annotated[int | None, typer.Option(help="Processes of this machine, one for each GPU.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines; start the same on each.")] = None,
     json_: JSON = False,
 ) -> None:
     """Train a method; write model, scores, history and TensorBoard log to a folder.
 
-    On several GPUs or machines start it with torchrun: torchrun --nproc-per-node 4 -m fasthash train ...
+    On several GPUs: --devices 4. On several machines: --nodes 2 on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK in
+    the environment. Or with torchrun: torchrun --nproc-per-node 4 -m fasthash train ...
     """
     from fasthash import methods
     from fasthash.data import load
@@ -89,11 +93,14 @@ def train(
     kind = methods.get(method)
     options = methods.options_from_text(kind, parse_settings(set_ or []))
     methods.resolve_options(kind, data, options)  # a misspelt option is told before features are made
-    dataset = load(data, progress=not json_, **data_options(data, data_set))
+    dataset = load(data, progress=_is_first() and not json_, **data_options(data, data_set))
     run = train_method(
         method, dataset, bits=bits, seed=seed, out=folder, resume=resume, eval_every=eval_every, device=device,
-        precision=precision, accumulate=accumulate, compile=compile_, progress=not json_, **options,
+        precision=precision, accumulate=accumulate, compile=compile_, devices=devices, nodes=nodes,
+        progress=not json_, **options,
     )  # fmt: skip
+    if not _is_first():
+        return
     result = {"run": str(folder), "method": method, "data": data, "seconds": round(run.seconds, 2)}
     result["scores"] = None if run.scores is None else run.scores.to_dict()
     if json_:
@@ -106,6 +113,11 @@ def train(
             place = shlex.quote(str(folder))
             line = f"Search it: fasthash index build {place} && fasthash search {place} 'two words'"
             out.print(escape(line), style="dim")
+
+
+def _is_first() -> bool:
+    """Whether this is the one of a run's processes that prints."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @app.command(epilog="Example: fasthash methods --json")
@@ -122,55 +134,6 @@ def methods(json_: JSON = False) -> None:
         options = ", ".join(f"{key}={value}" for key, value in info.options.items())
         table.add_row(name, info.supervision, info.paper, escape(options), ", ".join(info.presets) or "-")
     out.print(table)
-
-
-@app.command(epilog="Example: fasthash encode runs/emoji-dcmh-64 --text 'red heart'")
-def encode(
-    run: RunArg,
-    text: Annotated[list[str] | None, typer.Option(help="A text; repeatable.")] = None,
-    picture: Annotated[list[Path] | None, typer.Option(help="A picture file; repeatable.")] = None,
-    features: Annotated[Path | None, typer.Option(help=".npy of features [n, width]; with --side and --out.")] = None,
-    side: Annotated[str | None, typer.Option(help="image (default) or text: whose features they are.")] = None,
-    out_: Annotated[Path | None, typer.Option("--out", help="Write packed codes as .npy instead of printing.")] = None,
-    json_: JSON = False,
-) -> None:
-    """Encode texts, pictures or features to packed codes."""
-    from fasthash.encoding import encode_inputs
-
-    rows = encode_inputs(run, texts=text, pictures=picture, features=features, side=side, out=out_)
-    if json_:
-        print_json({"codes": [code.tobytes().hex() for _, code in rows], "items": [name for name, _ in rows]})
-    elif out_ is not None:
-        out.print(f"{escape(str(out_))}: {len(rows)} codes")
-    else:
-        for name, code in rows:
-            out.print(f"{code.tobytes().hex()}  {escape(name)}")
-
-
-index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
-app.add_typer(index_app, name="index")
-
-
-@index_app.command("build", epilog="Example: fasthash index build runs/emoji-dcmh-64")
-def index_build(
-    run: RunArg,
-    data: Annotated[str | None, typer.Option(help="Data set to index; default the run's own.")] = None,
-    data_set: DataSet = None,
-    json_: JSON = False,
-) -> None:
-    """Encode every item of a data set and write RUN/index/."""
-    from fasthash.models import HashModel
-    from fasthash.retrieval import Retriever
-
-    model = HashModel.load(run)
-    dataset = data_for(model, data, data_set)
-    name = dataset.name
-    retriever = Retriever.build(model, dataset)
-    retriever.save(run / "index")
-    if json_:
-        print_json({"index": str(run / "index"), "items": len(retriever.items), "bits": model.bits, "data": name})
-    else:
-        out.print(f"{escape(str(run / 'index'))}: {len(retriever.items)} items of {name}, {model.bits} bits")
 
 
 @app.command(epilog="Example: fasthash search runs/emoji-dcmh-64 'red heart' -k 5")

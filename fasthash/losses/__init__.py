@@ -14,6 +14,7 @@ from fasthash.losses.pairwise import CosineReconstruction, MarginEuclidean, Pair
 from fasthash.losses.pairwise_squared import PairwiseSquared
 from fasthash.losses.proxy_nca import ProxyNCA
 from fasthash.losses.proxy_pair import ProxyPair, dsph_threshold
+from fasthash.losses.shard import Shard
 
 __all__ = [
     "AffinityDistribution",
@@ -35,6 +36,7 @@ __all__ = [
     "ProxyNCA",
     "ProxyPair",
     "Quantization",
+    "Shard",
     "dsph_threshold",
     "hash_centres",
     "match_codes",

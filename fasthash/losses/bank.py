@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from fasthash.losses.shard import Shard
+from fasthash.ops import PackedLabels
 from fasthash.ops._checks import check_matrix, check_same, check_tensor, describe
 
 _NAME = "CodeBank"
 _ROWS = 1 << 16  # summed together
+Labels = TypeVar("Labels", Tensor, PackedLabels)
 
 
 class CodeBank(nn.Module):
@@ -20,25 +24,62 @@ class CodeBank(nn.Module):
     and the column sum, which the balance loss needs, is corrected by their difference. It is kept in float64 (float32
     on a device that has none): after a hundred thousand updates it is still the sum of the codes to ten digits.
     Codes and sum are the state, so a loaded state dict goes on bit for bit; under DistributedDataParallel give every
-    rank the gathered rows and indices, or set ``broadcast_buffers=False``.
+    rank the gathered rows and indices, and set ``broadcast_buffers=False`` where each keeps a shard.
+
+    With a ``shard`` this process keeps its rows alone, and every process is given the same batch: `update` writes the
+    rows that are kept here, `pairs` is this process's share of a loss over pairs, and the column sum is that of all.
 
     Args:
-        codes: [n, bits] to start from, for example N(0, 1); float32 or float64. The bank keeps a copy.
+        codes: [n, bits] to start from, for example N(0, 1); float32 or float64. The bank keeps a copy. With a shard the
+            rows of that shard, [len(shard), bits].
+        shard: the rows that are kept here; default all.
     """
 
-    codes: Tensor  # [n, bits]; call refresh() after writing to it other than by update()
+    codes: Tensor  # [n, bits], or the shard's rows; call refresh() after writing to it other than by update()
     column_sum: Tensor  # [bits]
+    row_buffers: ClassVar = ("codes",)  # sharded like the rows
 
-    def __init__(self, codes: Tensor) -> None:
+    def __init__(self, codes: Tensor, shard: Shard | None = None) -> None:
         super().__init__()
         check_matrix(_NAME, "codes", codes)
         if codes.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{_NAME}: codes must be float32 or float64, got {describe(codes)}")
+        self.shard = Shard(len(codes)) if shard is None else shard
+        if len(codes) != len(self.shard):
+            raise ValueError(f"{_NAME}: codes must be the {len(self.shard)} rows of the shard, got {describe(codes)}")
         self.register_buffer("codes", codes.detach().clone())
         self.register_buffer("column_sum", _column_sum(self.codes))
+        self._partial = not self.shard.alone  # whether the column sum is that of the shard's rows alone
 
     def __len__(self) -> int:
-        return self.codes.shape[0]
+        """Rows of all processes."""
+        return self.shard.n
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Codes [m, bits] of any rows int64 [m]."""
+        return self.shard.rows(self.codes, index)
+
+    def pairs(
+        self,
+        loss: Callable[[Tensor, Tensor, Labels, Labels], Tensor],
+        h: Tensor,
+        labels: Labels,
+        all_labels: Labels,
+        *,
+        mean: bool = False,
+    ) -> Tensor:
+        """``loss(h, codes, labels, all_labels)`` over the pairs of a batch and all rows.
+
+        With a shard it is computed for the rows kept here, and comes back as this process's share: the mean over the
+        processes is the loss, and the mean of the gradients its gradient.
+
+        Args:
+            loss: a sum over pairs; with ``mean`` a mean over them.
+            h: [m, bits] codes of the whole batch, and ``labels`` their labels.
+            all_labels: of all n rows.
+        """
+        found = loss(h, self.codes, labels, self.shard.own(all_labels))
+        return self.shard.share_of_mean(found) if mean else self.shard.share(found)
 
     @torch.no_grad()
     def update(self, index: Tensor, h: Tensor) -> Tensor:
@@ -56,15 +97,26 @@ class CodeBank(nn.Module):
         check_matrix(_NAME, "h", h)
         self._check_index(index, h)
         h = check_same(_NAME, "h", h.to(self.codes.dtype), "codes", self.codes)
-        rest = self.column_sum - _column_sum(self.codes[index])
-        self.codes.index_copy_(0, index, h)
+        self.settle()
+        place, rows = (None, index) if self.shard.alone else self.shard.mine(index)
+        rest = self.column_sum - self.shard.sum(_column_sum(self.codes[rows]))
+        self.codes.index_copy_(0, rows, h if place is None else h[place])
         torch.add(rest, _column_sum(h), out=self.column_sum)
         return rest
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Make the column sum anew from the codes."""
+        """Make the column sum anew from the codes; on all processes alike."""
         self.column_sum.copy_(_column_sum(self.codes))
+        self._partial = not self.shard.alone
+        self.settle()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Add up the processes' column sums where that was put off: no process may wait for others as it is made."""
+        if self._partial:
+            self.shard.sum(self.column_sum)
+            self._partial = False
 
     def _check_index(self, index: Tensor, h: Tensor) -> None:
         check_tensor(_NAME, "index", index)
@@ -88,10 +140,17 @@ class CodeBank(nn.Module):
             super()._apply(fn, recurse)
         finally:
             self.register_buffer("column_sum", _column_sum(self.codes))
+            self._partial = not self.shard.alone
         return self
 
+    def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *args)
+        if prefix + "column_sum" in state:
+            self._partial = False
+
     def extra_repr(self) -> str:
-        return f"{len(self)}, bits={self.codes.shape[1]}"
+        kept = "" if self.shard.alone else f" (rows {self.shard.start} to {self.shard.stop})"
+        return f"{len(self)}{kept}, bits={self.codes.shape[1]}"
 
 
 def _column_sum(codes: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Alternating(Method):
     image_bank: losses.CodeBank  # F [n, bits], the latest relaxed image codes
     text_bank: losses.CodeBank  # G [n, bits]
     unified: Tensor  # B [n, bits], -1/+1
+    row_buffers: ClassVar = ("unified",)
 
     def __init__(self, train: TrainData, bits: int, options: AlternatingOptions, **text_config: Any) -> None:
         super().__init__(train, bits, options)
@@ -53,9 +54,10 @@ class Alternating(Method):
         self.image = tower(train.image, o.image_hidden, bits, **config)
         self.text = tower(train.text, o.text_hidden, bits, **config, **text_config)
         self.add_heads()
-        self.image_bank = losses.CodeBank(torch.randn(len(train), bits))
-        self.text_bank = losses.CodeBank(torch.randn(len(train), bits))
-        self.register_buffer("unified", torch.empty(len(train), bits))
+        self.shard = train.shard
+        self.image_bank = losses.CodeBank(self.shard.randn(bits), self.shard)
+        self.text_bank = losses.CodeBank(self.shard.randn(bits), self.shard)
+        self.register_buffer("unified", torch.empty(len(self.shard), bits))
         self.quantization, self.balance = losses.Quantization(), losses.CodeBalance()
         self.end_epoch(-1)
 
@@ -89,13 +91,13 @@ class Alternating(Method):
 
     def common_terms(
         self, h: Tensor, index: Tensor, phase: str, weight: float = 1.0
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[losses.CodeBank, dict[str, Tensor]]:
         """Write a side's bank; give the other's, and quantisation and balance over the pairs of batch and bank."""
         o = self.options
         own, other = (self.image_bank, self.text_bank) if phase == "image" else (self.text_bank, self.image_bank)
         rest = own.update(index, h)
         mean = 1 / (len(own) * len(index)) * weight
-        return other.codes, {
-            "quantization": mean * o.gamma * self.quantization(h, self.unified[index]),
+        return other, {
+            "quantization": mean * o.gamma * self.quantization(h, self.shard.rows(self.unified, index)),
             "balance": mean * o.eta * self.balance(h, rest),
         }

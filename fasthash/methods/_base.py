@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from fasthash.losses import Shard
 from fasthash.models import FeatureRows, HashModel, Rows, Tower
 
 Positive = Annotated[float, Field(gt=0)]
@@ -58,6 +59,7 @@ class TrainData:
         layers: of a label tree, coarse to fine: uint8 multi-hot [n, c_k] each.
         image_local: float [n, r, p] features of picture regions, where the data has them.
         text_local: float [n, t, p] features of words, zero rows behind the last one, where the data has them.
+        shard: the rows that this process keeps code banks of; default all.
     """
 
     def __init__(
@@ -68,14 +70,20 @@ class TrainData:
         layers: tuple[Tensor, ...] = (),
         image_local: Tensor | None = None,
         text_local: Tensor | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self.image = FeatureRows(image) if isinstance(image, Tensor) else image
         self.text = FeatureRows(text) if isinstance(text, Tensor) else text
         self.labels, self.layers = labels, layers
         self.image_local, self.text_local = image_local, text_local
+        self._shard = shard
 
     def __len__(self) -> int:
         return len(self.image)
+
+    @property
+    def shard(self) -> Shard:
+        return Shard(len(self)) if self._shard is None else self._shard
 
     def begin_epoch(self, epoch: int) -> None:
         """Augmented pictures look different from here on; the same at every run of this epoch."""
@@ -143,6 +151,10 @@ class Method(nn.Module):
     A step is ``loss(encode(batch, phase), index, phase)``. The trainer owns every loop, optimiser step and file, and
     may call ``encode`` in parts (gradient accumulation) and on several processes: ``loss`` always sees the outputs of
     the whole batch, so that losses over pairs and banks mean the same in all of these.
+
+    With several processes a bank keeps the rows of ``train.shard`` alone, and a term that is computed of them is this
+    process's share: the mean over the processes is the whole batch's term (`losses.CodeBank.pairs` sees to it). A term
+    of the batch alone is the same on all of them.
     """
 
     name: ClassVar[str]
@@ -153,6 +165,7 @@ class Method(nn.Module):
     model_type: ClassVar[type[HashModel]] = HashModel  # what is made of its encoders and `model_parts`
     learns_codes: ClassVar[bool] = False  # whether `learned_codes` gives any
     takes_local: ClassVar[bool] = False  # whether features of regions and words are taken, where the data has them
+    row_buffers: ClassVar[tuple[str, ...]] = ()  # buffers of its own that hold the rows of ``shard`` alone
 
     image: Tower
     text: Tower
@@ -190,7 +203,8 @@ class Method(nn.Module):
     def learned_codes(self) -> Tensor | None:
         """Codes [n, bits] that the training pairs got in training, beside those of their modalities' networks.
 
-        Their signs count. None where a method has none; asked for after the last epoch.
+        Their signs count. None where a method has none; asked for after the last epoch. Those of ``train.shard``, where
+        the method keeps no others.
         """
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -48,13 +48,14 @@ class LabelGuided(Method):
     learns_codes = True
     options: Any
     unified: Tensor  # B [n, bits], -1/+1
+    row_buffers: ClassVar = ("unified",)
     hot: Tensor  # labels [n, c], multi-hot
 
     def __init__(self, train: TrainData, bits: int, options: Any, *, adversary: bool, **text: Any) -> None:
         super().__init__(train, bits, options)
         assert train.labels is not None
         o: LabelGuidedOptions = options
-        n, classes = len(train), train.labels.shape[1]
+        self.shard, classes = train.shard, train.labels.shape[1]
         if adversary and not o.label_net:
             raise ValueError(f"{self.name}: option adversary must be 0 without label_net: there is nothing to imitate")
         config = {"normalize": o.normalize, "dropout": o.dropout, "init_std": o.init_std}
@@ -69,11 +70,12 @@ class LabelGuided(Method):
             for side in SIDES:
                 self.judges[side] = Discriminator(o.width, o.discriminator_hidden, init_std=o.init_std)
         followed = ("label",) if o.label_net else SIDES
-        self.features = nn.ModuleDict({side: losses.CodeBank(torch.randn(n, o.width)) for side in followed})
+        self.features = nn.ModuleDict({s: losses.CodeBank(self.shard.randn(o.width), self.shard) for s in followed})
         # codes that no other network follows count in B alone, and for nothing before they are there
-        starts = {side: torch.randn(n, bits) if side in followed else torch.zeros(n, bits) for side in sides}
-        self.codes = nn.ModuleDict({side: losses.CodeBank(start) for side, start in starts.items()})
-        self.register_buffer("unified", torch.empty(n, bits))
+        none = torch.zeros(len(self.shard), bits)
+        starts = {side: self.shard.randn(bits) if side in followed else none for side in sides}
+        self.codes = nn.ModuleDict({side: losses.CodeBank(start, self.shard) for side, start in starts.items()})
+        self.register_buffer("unified", torch.empty(len(self.shard), bits))
         self.register_buffer("hot", train.labels, persistent=False)
         self.labels = ops.pack_labels(train.labels)
         self.is_first = True
@@ -101,7 +103,7 @@ class LabelGuided(Method):
 
     def _signs(self, rows: Tensor) -> Tensor:
         """sgn(H + F + G)."""
-        return signs_of_sum([self._bank(self.codes, side).codes[rows] for side in self.codes])
+        return signs_of_sum([self._bank(self.codes, side).rows(rows) for side in self.codes])
 
     def encode(self, batch: Batch, phase: str) -> Outputs:
         """f, h and y of the networks that a phase trains; for the discriminators, the others' f without gradient."""
@@ -143,8 +145,8 @@ class LabelGuided(Method):
             self._bank(self.features, side).update(index, f)
         followed = "label" if self.label is not None else "text" if side == "image" else "image"
         makers = {
-            "feature": lambda: self.pairs(f, self._bank(self.features, followed).codes, index),
-            "code": lambda: self.pairs(h, self._bank(self.codes, followed).codes, index),
+            "feature": lambda: self.pairs(f, self._bank(self.features, followed), index),
+            "code": lambda: self.pairs(h, self._bank(self.codes, followed), index),
             "quantization": lambda: self.squares(h, self.target_codes(h, index)),
             "label": lambda: self.squares(y, self.hot[index]),
         }
@@ -156,16 +158,20 @@ class LabelGuided(Method):
             if weights[name]
         }
 
-    def pairs(self, a: Tensor, bank: Tensor, index: Tensor) -> Tensor:
+    def pairs(self, a: Tensor, bank: losses.CodeBank, index: Tensor) -> Tensor:
         """Negative log-likelihood of the label similarity under theta = a @ bank.T / 2, summed over the pairs."""
-        return ops.pairwise_nll(a, bank, self.labels[index], self.labels, scale=0.5)
+        return bank.pairs(ops.pairwise_nll, a, self.labels[index], self.labels)
 
     def squares(self, x: Tensor, target: Tensor) -> Tensor:
         return (x - target).square().sum()
 
     def target_codes(self, h: Tensor, index: Tensor) -> Tensor:
         """What quantisation draws h to: the unified codes; in the first epoch, the signs so far."""
-        return self._signs(index) if self.is_first else self.unified[index]
+        return self._signs(index) if self.is_first else self.unified_rows(index)
+
+    def unified_rows(self, index: Tensor) -> Tensor:
+        """B of a batch, [m, bits]."""
+        return self.shard.rows(self.unified, index)
 
     def adversarial_term(self, side: str, outputs: Outputs) -> Tensor:
         """Mean of -log D(f): low where the discriminator takes f for the label network's; moves the network alone."""
@@ -173,7 +179,7 @@ class LabelGuided(Method):
 
     def discriminator_loss(self, outputs: Outputs, index: Tensor) -> dict[str, Tensor]:
         """A quarter of the four mean cross-entropies of telling real features from others; moves the judges alone."""
-        real = self._bank(self.features, "label").codes[index]
+        real = self._bank(self.features, "label").rows(index)
         return {side: self.judge(side).loss(real, outputs[f"{side}_f"]) / 2 for side in SIDES}
 
     def judge(self, side: str) -> Discriminator:

@@ -67,5 +67,7 @@ class WordSGD(torch.optim.SGD):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "words"})
+        if "words" not in state_dict:  # of several processes, which step all rows: nothing was put off
+            return
         for lazy, state in zip(self.lazy.values(), state_dict["words"], strict=True):
             lazy.load(state)

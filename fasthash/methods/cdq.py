@@ -122,6 +122,7 @@ class CDQ(Method):
         self.register_buffer("codebook", torch.zeros(parts, CENTRES, o.width))
         self.register_buffer("seed", torch.randint(2**31, ()))
         self.quantization = 0.0
+        self.shard = train.shard
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         o = self.options
@@ -161,6 +162,8 @@ class CDQ(Method):
         self.codes.copy_(codes.view_as(self.codes))
         if epoch:
             self.codebook.copy_(fit_centres(vectors, codes, o.ridge))
+        self.shard.same(self.codes)
+        self.shard.same(self.codebook)
 
     def model_parts(self) -> dict[str, Any]:
         return {"codebook": self.codebook, "sweeps": self.options.sweeps}

@@ -79,5 +79,5 @@ class DCMH(Alternating):
     def loss(self, outputs: Outputs, index: Tensor, phase: str) -> dict[str, Tensor]:
         h = outputs["h"]
         bank, terms = self.common_terms(h, index, phase)
-        nll = ops.pairwise_nll(h, bank, self.labels[index], self.labels, scale=0.5)
+        nll = bank.pairs(ops.pairwise_nll, h, self.labels[index], self.labels)
         return {"nll": nll / (len(bank) * len(index)), **terms}

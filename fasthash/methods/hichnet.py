@@ -139,10 +139,10 @@ class HiCHNet(Alternating):
             "classification": mean * (1 - o.lam) * self._classification(h, index, phase),
         }
 
-    def _similarity(self, h: Tensor, bank: Tensor, index: Tensor) -> Tensor:
+    def _similarity(self, h: Tensor, bank: losses.CodeBank, index: Tensor) -> Tensor:
         if self._any is not None:
-            return ops.pairwise_nll(h, bank, self._any[index], self._any)
-        return self.nll(h, bank, self.ids[index], self.ids)
+            return bank.pairs(ops.pairwise_nll, h, self._any[index], self._any)
+        return bank.pairs(self.nll, h, self.ids[index], self.ids)
 
     def _classification(self, h: Tensor, index: Tensor, phase: str) -> Tensor:
         classifiers = self.image_classifiers if phase == "image" else self.text_classifiers

@@ -10,6 +10,7 @@ features with nothing beside them, so that features of regions and words take no
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -138,8 +139,8 @@ class MITH(Method):
         self.aligned = nn.ModuleDict({side: nn.Linear(token_space, token_space) for side in SIDES})
         self.labels = ops.pack_labels(train.labels)
         # each bank draws codes of its own
-        made = {f"{side}_{kind}": torch.randn(len(train), bits) for kind in ("whole", "tokens") for side in SIDES}
-        self.banks = nn.ModuleDict({name: losses.CodeBank(codes) for name, codes in made.items()})
+        shard, names = train.shard, [f"{side}_{kind}" for kind in ("whole", "tokens") for side in SIDES]
+        self.banks = nn.ModuleDict({name: losses.CodeBank(shard.randn(bits), shard) for name in names})
         self.quantizer, self.contrast = losses.Quantization(), losses.InfoNCE(o.temperature)
         self.steps = o.epochs * -(-len(train) // min(o.batch_size, len(train)))
 
@@ -206,12 +207,10 @@ class MITH(Method):
 
     def _nll(self, h: Tensor, bank: str, index: Tensor) -> Tensor:
         """Mean likelihood of the batch's labels being shared or not with those of all pairs, by codes in a bank."""
-        codes: Tensor = self.banks[bank].codes  # type: ignore[assignment]
-        labels, clamp = self.labels[index], self.options.clamp
-        if clamp is None:
-            return ops.pairwise_nll(h, codes, labels, self.labels, scale=0.5, reduction="mean")
-        theta = 0.5 * (h @ codes.T).clamp(-clamp, clamp)
-        return (functional.softplus(theta) - share_label(labels.words, self.labels.words) * theta).mean()
+        rows, clamp = self.banks[bank], self.options.clamp
+        assert isinstance(rows, losses.CodeBank)
+        loss = partial(ops.pairwise_nll, reduction="mean") if clamp is None else partial(_clamped, clamp)
+        return rows.pairs(loss, h, self.labels[index], self.labels, mean=True)
 
     def _quantization(self, outputs: Outputs) -> Tensor:
         mixing = self.options.mixing
@@ -226,6 +225,12 @@ class MITH(Method):
             misses.append((whole.detach() - tokens).square().sum())
             misses.append(self.options.distillation_back * (whole - tokens.detach()).square().sum())
         return torch.stack(misses).sum() / len(outputs["image_f"])
+
+
+def _clamped(clamp: float, h: Tensor, codes: Tensor, labels: ops.PackedLabels, all_labels: ops.PackedLabels) -> Tensor:
+    """Mean likelihood with inner products that are cut off."""
+    theta = 0.5 * (h @ codes.T).clamp(-clamp, clamp)
+    return (functional.softplus(theta) - share_label(labels.words, all_labels.words) * theta).mean()
 
 
 def _heads(width: int) -> int:

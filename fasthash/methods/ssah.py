@@ -174,9 +174,9 @@ class SSAH(LabelGuided):
             terms["adversary"] = scale * self.adversarial_term(phase, outputs)
         return terms
 
-    def pairs(self, a: Tensor, bank: Tensor, index: Tensor) -> Tensor:
+    def pairs(self, a: Tensor, bank: losses.CodeBank, index: Tensor) -> Tensor:
         if self.official:
-            return self.squared(a, bank, self.labels[index], self.labels)
+            return bank.pairs(self.squared, a, self.labels[index], self.labels)
         return super().pairs(a, bank, index)
 
     def squares(self, x: Tensor, target: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ class UDCMH(Method):
     def __init__(self, train: TrainData, bits: int, options: UDCMHOptions) -> None:
         super().__init__(train, bits, options)
         o = options
+        self.shard = train.shard
         self.rows: dict[str, Any] = {"image": train.image, "text": train.text}
         self.devices = {side: _device_of(rows) for side, rows in self.rows.items()}
         config = {"dropout": o.dropout, "centre": o.centre, "normalize": o.normalize}
@@ -130,6 +131,8 @@ class UDCMH(Method):
         found = self._problem.solve(*start, iterations=o.iterations, sweeps=o.sweeps)
         self.unified.copy_(found.codes)
         self.weights.copy_(found.weights)
+        self.shard.same(self.unified)  # solved by every process, as one machine may round otherwise than another
+        self.shard.same(self.weights)
         if o.refresh:
             self._problem = None
             self._frozen.clear()

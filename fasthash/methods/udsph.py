@@ -208,4 +208,4 @@ class UDSPH(LabelGuided):
 
     def target_codes(self, h: Tensor, index: Tensor) -> Tensor:
         """The unified codes; none in the first epoch: early signs would keep the label network's codes together."""
-        return h.detach() if self.is_first else self.unified[index]
+        return h.detach() if self.is_first else self.unified_rows(index)

@@ -37,13 +37,13 @@ def test_balance_of_a_batch_is_that_of_the_whole_bank():
     torch.testing.assert_close(h.grad.double(), 2 * exact(bank).expand(7, -1), rtol=1e-5, atol=1e-5)
 
 
-def test_a_hundred_thousand_updates_do_not_drift():
+def test_thousands_of_updates_do_not_drift():
     bank = CodeBank(torch.randn(64, 8))
     g = torch.Generator().manual_seed(1)
     drawn = 3 * torch.randn(1000, 4, 8, generator=g)
     rows = torch.stack([torch.randperm(64, generator=g)[:4] for _ in range(997)])
     largest = 0.0
-    for step in range(100_000):
+    for step in range(20_000):
         bank.update(rows[step % 997], drawn[step % 1000])
         largest = max(largest, float(bank.column_sum.abs().max())) if step % 1000 == 0 else largest
     assert (bank.column_sum - exact(bank)).abs().max() < 1e-10 * largest

@@ -42,7 +42,7 @@ def test_model_is_that_of_dense_rows(bags, name, monkeypatch):
         towers.append((rows, real(rows, *args, **config)))
         return towers[-1][1]
 
-    for module in ("_alternating", "djsrh", "_label_guided"):
+    for module in ("_alternating", "_relaxed_pair", "_label_guided"):
         monkeypatch.setattr(f"fasthash.methods.{module}.tower", kept)
     by_entries = run(name, bags, epochs=2)
     assert any(isinstance(rows, SparseRows) for rows, _ in towers)

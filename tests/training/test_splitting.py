@@ -1,20 +1,12 @@
-"""A batch in parts, and on several processes: the loss, the gradient and the trained network of the whole batch."""
-
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+"""A batch in parts: the loss, the gradient and the trained network of the whole batch."""
 
 import pytest
 import torch
 from lightning_fabric.plugins import MixedPrecision
-from small_data import FAST, make, make_bags
+from small_data import FAST, make
 
-import fasthash
 from fasthash import methods, training
 from fasthash._stepper import Stepper
-from fasthash.methods import _networks
 from fasthash.training import train
 
 FAST = {name: options | ({"dropout": 0.0} if "dropout" in options else {}) for name, options in FAST.items()}
@@ -78,75 +70,6 @@ def test_parts_drop_the_same_units_in_both_passes():
     for part in torch.arange(7).tensor_split(3):
         torch.dropout(torch.ones(len(part), 4), 0.5, True)
     assert torch.equal(torch.get_rng_state(), after), "the random numbers of one pass are used up, not of two"
-
-
-# name -> method, data, options beyond FAST, parts
-SHARED = {
-    "dcmh": ("dcmh", make, {}, 1),
-    "djsrh in parts": ("djsrh", make, {}, 2),
-    "hichnet": ("hichnet", make, {}, 1),
-    "ssah": ("ssah", make, {}, 1),
-    "udsph": ("udsph", make, {}, 1),
-    "udsph, words": ("udsph", make_bags, {}, 1),
-    # no centre: the layer keeps its gradient's memory, into which the exchange writes the words of the others
-    "djsrh, words": ("djsrh", make_bags, {"momentum": 0.9, "centre": False}, 1),
-    "dcgh, words": ("dcgh", make_bags, {"text_hidden": (16,), "centre": False}, 1),
-    # what each has besides networks: targets drawn for a step, banks and a shared module, steps of one side alone,
-    # parameters both in front of the loss and in it, and a codebook that every process makes for itself
-    "dnph": ("dnph", make, {"batch_size": 16, "lr": 1e-2, "code_dropout": 0.0}, 1),
-    "mith": ("mith", make, {"batch_size": 16, "space": 16, "token_space": 8}, 1),
-    "dgcpn": ("dgcpn", make, {"batch_size": 16, "image_hidden": (16,), "text_hidden": (16,)}, 1),
-    "dbrc": ("dbrc", make, {}, 1),
-    "cdq": ("cdq", make, {}, 1),
-    "udcmh in parts": ("udcmh", make, {}, 2),
-}
-SCRIPT = """
-import sys, torch
-sys.path.insert(0, sys.argv[1])
-torch.set_num_threads(1)
-from test_splitting import SHARED, shared
-for name in SHARED:
-    shared(name, out=sys.argv[2] + "/" + name)
-"""
-
-
-def shared(name, out=None):
-    method, data, options, parts = SHARED[name]
-    before, _networks.WORTH_ENTRIES = _networks.WORTH_ENTRIES, 0
-    try:
-        options = FAST.get(method, {}) | options | {"epochs": 2}
-        return train(method, data(), bits=16, out=out, accumulate=parts, progress=False, **options)
-    finally:
-        _networks.WORTH_ENTRIES = before
-
-
-@pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory):
-    """Folder of the runs of SHARED, each trained by two processes."""
-    folder = tmp_path_factory.mktemp("two")
-    (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(folder / "script.py"), str(Path(__file__).parent), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    torchrun = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
-    try:
-        told = torchrun.communicate(timeout=400)[1]
-    except subprocess.TimeoutExpired:
-        os.killpg(torchrun.pid, signal.SIGKILL)  # the processes that it started, too
-        raise
-    assert torchrun.returncode == 0, told[-3000:]
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SHARED)
-def test_two_processes_equal_one(name, of_two_processes):
-    """The same batches, half of each on either process."""
-    model = fasthash.HashModel.load(of_two_processes / name)
-    assert_same_network(model.state_dict(), weights_of(shared(name)))
-    files = {path.name for path in (of_two_processes / name).iterdir()}
-    assert {"scores.json", "model.safetensors"} <= files
-    assert "checkpoint.ckpt" not in files
 
 
 def test_a_scaled_loss_steps_as_an_unscaled_one():
