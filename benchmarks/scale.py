@@ -9,6 +9,7 @@ python benchmarks/scale.py --quick --out FOLDER     tiny sizes, to see that all 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -58,6 +59,20 @@ def measure_all(points: list[tuple[int, int]], scratch: Path | None) -> list[sca
     return rows
 
 
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < float(text) < math.inf:
+        raise ValueError(text)
+    return float(text)
+
+
+def codes_or_batch(text: str) -> int:
+    """A whole number of at least 1, also written 1e9."""
+    if (number := int(positive(text))) < 1:
+        raise ValueError(text)
+    return number
+
+
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--billion", action="store_true", help="also a billion codes of 64 bits")
@@ -67,15 +82,17 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         "--scratch", type=Path, metavar="FOLDER", help="where the files are made: on the disk to measure"
     )
     plan = parser.add_argument_group("a plan instead of a measurement")
-    plan.add_argument("--codes", type=float, help="how many codes, for instance 1e9")
+    plan.add_argument("--codes", type=codes_or_batch, help="how many codes, for instance 1e9")
     plan.add_argument("--bits", type=int, default=64)
-    plan.add_argument("--queries-per-second", type=float, default=100.0)
-    plan.add_argument("--batch", type=int, default=1024, help="queries that are collected and searched together")
+    plan.add_argument("--queries-per-second", type=positive, default=100.0)
     plan.add_argument(
-        "--memory-gb", type=float, default=64.0, help="memory of a machine that codes may take, in 1e9 bytes"
+        "--batch", type=codes_or_batch, default=1024, help="queries that are collected and searched together"
     )
-    plan.add_argument("--price-per-hour", type=float, help="of a machine like the one measured")
-    plan.add_argument("--price-per-gb-month", type=float, help="of the disk")
+    plan.add_argument(
+        "--memory-gb", type=positive, default=64.0, help="memory of a machine that codes may take, in 1e9 bytes"
+    )
+    plan.add_argument("--price-per-hour", type=positive, help="of a machine like the one measured")
+    plan.add_argument("--price-per-gb-month", type=positive, help="of the disk")
     found = parser.parse_args(argv)
     if found.quick and found.out.resolve() == RESULTS.resolve():
         parser.error("--quick wants --out FOLDER: benchmarks/results is for measurements")
@@ -85,8 +102,8 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
 def print_plan(arguments: argparse.Namespace, target: Path) -> None:
     described, rows = scale_model.load(target)
     wanted = scale_pages.Wanted(
-        int(arguments.codes), arguments.bits, arguments.queries_per_second, arguments.batch,
-        int(1e9 * arguments.memory_gb), arguments.price_per_hour, arguments.price_per_gb_month,
+        arguments.codes, arguments.bits, arguments.queries_per_second, arguments.batch,
+        math.ceil(1e9 * arguments.memory_gb), arguments.price_per_hour, arguments.price_per_gb_month,
     )  # fmt: skip
     print("\n".join(scale_pages.plan(scale_model.Model(rows, arguments.bits), wanted, described)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -37,3 +38,32 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[Path], object]) 
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked_folder(path: str | os.PathLike[str], refusal: str) -> Iterator[None]:
+    """Hold a folder until the end, also by a kill; where system or file system have no such locks nothing is held.
+
+    Raises:
+        RuntimeError: somebody else holds it, here or in another process; ``refusal`` is what it says.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(refusal) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # closed alone, a process forked in the meantime would hold it on
+                fcntl.flock(handle, fcntl.LOCK_UN)
+    finally:
+        os.close(handle)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from fasthash._files import replace_file
+from fasthash._files import locked_folder, replace_file
 
 
 def test_writes_and_replaces(tmp_path):
@@ -76,3 +76,37 @@ def test_permissions_follow_the_umask_which_nobody_changes(tmp_path, monkeypatch
         monkeypatch.undo()
         os.umask(before)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in "ab"] == [0o640, 0o640]
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    pytest.importorskip("fcntl")
+    with locked_folder(tmp_path, "taken"):
+        with pytest.raises(RuntimeError, match="^taken$"), locked_folder(tmp_path, "taken"):
+            pytest.fail("held twice")
+        (tmp_path / "other").mkdir()
+        with locked_folder(tmp_path / "other", "taken"):
+            pass
+    with pytest.raises(KeyboardInterrupt), locked_folder(tmp_path, "taken"):
+        raise KeyboardInterrupt
+    with locked_folder(tmp_path, "taken"):
+        assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_does_not_hold_a_folder_on(tmp_path):
+    pytest.importorskip("fcntl")
+    ready, done = os.pipe(), None
+    with locked_folder(tmp_path, "taken"):
+        child = os.fork()
+        if child == 0:
+            os.close(ready[1])
+            os.read(ready[0], 1)  # until the parent closes its end
+            os._exit(0)
+    try:
+        with locked_folder(tmp_path, "taken"):
+            done = True
+    finally:
+        for end in ready:
+            os.close(end)
+        os.waitpid(child, 0)
+    assert done

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _READ_ONLY = {
     "mapped": "the index is mapped from a file, read-only; load it with mmap=False",
+    "shard": "the index is one of a folder of shards, read-only; load its file alone with mmap=False",
     "borrowed": "the index stands on an array of yours, read-only; add the codes to an empty index instead",
 }
 

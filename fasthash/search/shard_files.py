@@ -11,6 +11,7 @@ import json
 import os
 import re
 import reprlib
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,8 @@ def read_shard_list(folder: str | os.PathLike[str], op: str = "load") -> ShardLi
     if not _whole(version, 1) or not _whole(bits, 1, MAX_BITS) or not _whole(count, 0) or not isinstance(entries, list):
         raise ValueError(f"{op}: {path} is damaged: version, bits, count or shards are wrong or missing")
     shards = ShardList(bits, tuple(_entry(path, i, entry, op) for i, entry in enumerate(entries)))
-    files = [entry.file for entry in shards.shards]
-    if twice := next((file for i, file in enumerate(files) if file in files[:i]), None):
+    files = Counter(entry.file for entry in shards.shards)
+    if twice := next((file for file, times in files.items() if times > 1), None):
         raise ValueError(f"{op}: {path} is damaged: it names {twice} twice")
     if shards.count != count:
         raise ValueError(f"{op}: {path} is damaged: its shards have {shards.count} codes, its count is {count}")

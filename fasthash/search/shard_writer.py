@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._arguments import whole_number
+from fasthash._files import locked_folder
 from fasthash._native import to_numpy
 from fasthash.codes import check_bits, check_packed, packed_width
 from fasthash.search import storage
@@ -21,6 +22,7 @@ from fasthash.search.shard_files import (
     ShardList,
     is_folder_of_shards,
     open_shard,
+    read_shard_list,
     shard_entry,
     shard_file,
     shard_number,
@@ -65,6 +67,7 @@ def write_shards(
     Raises:
         FileExistsError: a folder of shards is there already, and ``overwrite`` is False.
         TypeError, ValueError: blocks of another kind, an id that is negative or there twice, a non-zero padding bit.
+        RuntimeError: somebody else is writing there.
         OSError: the disk is full, ...
     """
     op = "write_shards"
@@ -107,13 +110,15 @@ class _Writer:
     """Collects rows and writes every ``size`` of them; what was written is removed again unless it is finished."""
 
     def __init__(self, folder: Path, bits: int, size: int, overwrite: bool) -> None:
-        self._folder, self._bits, self._size = folder, bits, size
-        if is_folder_of_shards(folder) and not overwrite:
-            raise FileExistsError(f"write_shards: {folder} has a {LIST} already; give overwrite=True to replace it")
+        self._folder, self._bits, self._size, self._overwrite = folder, bits, size, overwrite
+        self._refuse_existing()
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"write_shards: folder must be one or not yet exist, got the file {folder}")
         if not folder.parent.is_dir():
             raise FileNotFoundError(f"write_shards: the folder {folder.parent} does not exist")
         self.count = self.next_id = 0
         self._entries: list[ShardEntry] = []
+        self._written: list[str] = []  # files, before the first byte of each
         self._used = 0
         self._codes = np.empty((0, packed_width(bits)), np.uint8)
         self._ids = np.empty(0, np.int64)
@@ -121,19 +126,36 @@ class _Writer:
     def __enter__(self) -> _Writer:
         self._made = not self._folder.is_dir()
         self._folder.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            refusal = f"write_shards: somebody else is writing shards into {self._folder}"
+            stack.enter_context(locked_folder(self._folder, refusal))
+            self._refuse_existing()  # whoever held the lock may have made it
+            self._lock = stack.pop_all()
         # The old shards stay as they are until shards.json no longer names them: the new ones have other names.
         there = [shard_number(file) for file in os.listdir(self._folder)] if is_folder_of_shards(self._folder) else []
         self._first = 1 + max((number for number in there if number is not None), default=-1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            return
-        for entry in self._entries:
-            (self._folder / entry.file).unlink(missing_ok=True)
+        with self._lock:
+            if kind is not None:
+                self._undo()
+
+    def _undo(self) -> None:
+        kept: set[str] = set()  # an interrupt may come when the list is in its place already
+        with contextlib.suppress(OSError, ValueError):
+            kept.update(entry.file for entry in read_shard_list(self._folder).shards)
+        for file in self._written:
+            if file not in kept:
+                (self._folder / file).unlink(missing_ok=True)
         if self._made:
             with contextlib.suppress(OSError):  # somebody else has put a file there
                 self._folder.rmdir()
+
+    def _refuse_existing(self) -> None:
+        if is_folder_of_shards(self._folder) and not self._overwrite:
+            there = f"{self._folder} has a {LIST} already"
+            raise FileExistsError(f"write_shards: {there}; give overwrite=True to replace it")
 
     def add(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         """Take rows, and write every shard that they fill."""
@@ -154,7 +176,9 @@ class _Writer:
         codes, ids = sorted_by_id(self._codes[: self._used], self._ids[: self._used], "write_shards")
         path = self._folder / shard_file(self._first + len(self._entries))
         first = int(ids[0])
-        in_a_row = ids[-1] - first == len(ids) - 1  # as they ascend: no need to list them
+        # As they ascend, there is no need to list them; but no file says that it ends with the largest of all.
+        in_a_row = ids[-1] - first == len(ids) - 1 and first + len(ids) <= MAX_ID
+        self._written.append(path.name)
         storage.write(path, self._bits, codes, None if in_a_row else ids, first=first if in_a_row else 0)
         self._entries.append(shard_entry(path))
         self._used = 0
@@ -167,7 +191,6 @@ class _Writer:
         indexes = [open_shard(self._folder, self._bits, entry) for entry in self._entries]
         shards = Shards(self._folder, self._bits, indexes, op="write_shards")
         write_shard_list(self._folder, listed)
-        self._entries = []  # they are the folder's now
         named = {entry.file for entry in listed.shards}
         for file in os.listdir(self._folder):  # of the folder as it was, or of a writer that was killed
             left = shard_number(file) is not None and file not in named

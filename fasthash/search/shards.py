@@ -38,7 +38,12 @@ class Shards:
         Raises:
             ValueError: two indexes have an id in common; it and they are named.
         """
-        self._folder, self._bits, self._indexes = folder, bits, tuple(indexes)
+        self._folder, self._bits = folder.absolute(), bits  # also for whoever unpickles them elsewhere
+        # Over the rows as they are now, and no longer to be changed, even where they are in memory.
+        self._indexes = tuple(
+            BinaryIndex._of(bits, index._rows, "shard" if index._memory == "own" else index._memory)
+            for index in indexes
+        )
         self._size = sum(map(len, self._indexes))
         if found := shard_order.id_in_two(self._rows):
             twice, first, second = found
@@ -51,7 +56,13 @@ class Shards:
         return f"{type(self).__name__}(bits={self._bits}, codes={len(self)}, shards={len(self._indexes)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_shards, (self._folder,)
+        return open_shards, (self._folder, all(index._memory == "mapped" for index in self._indexes))
+
+    def __copy__(self) -> Shards:
+        return self  # nothing can change them; the folder may have been written anew
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shards:
+        return self
 
     @property
     def _rows(self) -> list[Snapshot]:

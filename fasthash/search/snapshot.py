@@ -85,7 +85,8 @@ class Snapshot(NamedTuple):
     def appended(self, codes: NDArray[np.uint8], ids: NDArray[np.int64]) -> Snapshot:
         """With rows whose ids ascend and are larger than all before; costs what is added, amortised."""
         total, first = self.size + len(codes), self.first
-        if self.id_buffer is None and ids[0] == first + self.size and ids[-1] == first + total - 1:
+        # The largest id of all is listed, for one more than it would fit no int64.
+        if self.id_buffer is None and ids[0] == first + self.size and ids[-1] == first + total - 1 < MAX_ID:
             new_ids = None
         else:
             new_ids = grown(self.ids if self.id_buffer is None else self.id_buffer, self.size, total)

@@ -67,7 +67,6 @@ def write(
 
     first: the id of row 0 where ``ids`` are None and row i has id first + i.
 
-
     Raises:
         OSError: as from the file system; an older file at ``path`` is then untouched and nothing else is left behind.
     """

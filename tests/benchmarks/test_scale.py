@@ -149,6 +149,15 @@ def test_quick_runs_stay_out_of_the_results(capsys):
         scale.measure_all([(64, 10**17)], None)
 
 
+@pytest.mark.parametrize("name", ["codes", "queries-per-second", "batch", "memory-gb", "price-per-hour"])
+@pytest.mark.parametrize("value", ["0", "-3", "inf", "nan", "many"])
+def test_wrong_numbers_are_refused(capsys, name, value):
+    with pytest.raises(SystemExit) as caught:
+        scale.main(["--codes", "1e9", f"--{name}={value}"])
+    assert caught.value.code == 2
+    assert f"argument --{name}: invalid" in capsys.readouterr().err
+
+
 def test_the_plan_stands_on_what_is_committed():
     described, measured = scale_model.load(RESULTS / scale.DATA)
     for bits in scale.BITS:

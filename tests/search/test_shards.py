@@ -100,6 +100,39 @@ def test_load_opens_what_was_written(tmp_path):
         truth.assert_same(other.search(queries, 9), one.search(queries, 9))
 
 
+def test_pickled_under_a_relative_path(tmp_path, monkeypatch):
+    """Whoever unpickles may work in another folder; and what was in memory comes back there."""
+    monkeypatch.chdir(tmp_path)
+    both("s")
+    pickles = [pickle.dumps(load("s", mmap=mmap)) for mmap in (True, False)]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    mapped, read = map(pickle.loads, pickles)
+    assert mapped.folder == read.folder == tmp_path / "s"
+    assert all("mapped" in repr(index) for index in mapped.indexes)
+    assert not any("mapped" in repr(index) for index in read.indexes)
+
+
+def test_copies_are_of_the_same_rows(tmp_path):
+    shards, one, queries = both(tmp_path / "s")
+    write_shards(tmp_path / "s", [one.codes[:10]], 64, overwrite=True)
+    for other in (copy.copy(shards), copy.deepcopy(shards)):
+        truth.assert_same(other.search(queries, 9), one.search(queries, 9))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_indexes_are_read_only(tmp_path, mmap):
+    both(tmp_path / "s")
+    index = load(tmp_path / "s", mmap=mmap).indexes[0]
+    for change in (
+        lambda: index.add(index.codes[:1]),
+        lambda: index.update(index.ids[:1], index.codes[:1]),
+        lambda: index.remove(index.ids[:1]),
+    ):
+        with pytest.raises(RuntimeError, match="^BinaryIndex.* read-only; load .* mmap=False$"):
+            change()
+
+
 def test_ids_in_a_row_take_no_room(tmp_path):
     codes = truth.random_codes(np.random.default_rng(0), 1000, 64)
     shards = write_shards(tmp_path / "s", [codes[:600], codes[600:]], 64, rows_per_shard=300)

@@ -1,5 +1,6 @@
 """Folders of shards on disk: written whole or not at all, and every kind of damage named."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import hamming_truth as truth
 import numpy as np
 import pytest
 
-from fasthash.search import BinaryIndex, load, shard_files, shards, storage, write_shards
+from fasthash.search import BinaryIndex, load, shard_files, shard_writer, shards, storage, write_shards
 
 CODES = truth.random_codes(np.random.default_rng(0), 90, 64)
 
@@ -226,6 +227,98 @@ def test_killed_writer_leaves_no_list_and_the_next_one_cleans_up(tmp_path):
     assert len(load(folder)) == 90
 
 
+def test_two_writers_of_a_folder(tmp_path):
+    """The later one is refused, and takes nothing away from the other; afterwards it finds a folder that is there."""
+    folder = tmp_path / "s"
+
+    def rows():
+        yield CODES[:50]
+        before = sorted(path.name for path in folder.iterdir())
+        with pytest.raises(RuntimeError, match="^write_shards: somebody else is writing shards into "):
+            write_shards(folder, [CODES], 64, rows_per_shard=10, overwrite=True)
+        assert sorted(path.name for path in folder.iterdir()) == before
+        yield CODES[50:]
+
+    write_shards(folder, rows(), 64, rows_per_shard=20)
+    found = [codes for _, codes in load(folder, verify=True).batches()]
+    np.testing.assert_array_equal(np.concatenate(found), CODES)
+    write_shards(folder, [CODES[:7]], 64, overwrite=True)  # the lock is gone
+    assert len(load(folder)) == 7
+
+
+def test_a_folder_made_before_the_lock_is_had(tmp_path, monkeypatch):
+    folder, real = tmp_path / "s", shard_writer.locked_folder
+
+    def late(*args):
+        monkeypatch.setattr(shard_writer, "locked_folder", real)
+        write_shards(folder, [CODES], 64)
+        return real(*args)
+
+    monkeypatch.setattr(shard_writer, "locked_folder", late)
+    with pytest.raises(FileExistsError, match="has a shards.json already"):
+        write_shards(folder, [CODES[:10]], 64)
+    assert len(load(folder, verify=True)) == 90
+    write_shards(folder, [CODES[:10]], 64, overwrite=True)  # who was refused holds no lock
+
+
+@pytest.mark.parametrize("step", ["shard_entry", "write_shard_list"])
+def test_interrupted_right_after_a_file_is_written(tmp_path, monkeypatch, step):
+    """A shard is removed again also before its entry is known; never once the list names it."""
+    folder, real = tmp_path / "s", getattr(shard_writer, step)
+
+    def interrupted(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shard_writer, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(folder, [CODES], 64, rows_per_shard=20)
+    if step == "shard_entry":
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert len(load(folder, verify=True)) == 90
+
+
+def killed_at(folder, step):
+    """Whether a process that overwrites the folder came to its change of so many a name, and was killed before it."""
+    process = os.fork()
+    if process == 0:
+        calls = itertools.count()
+
+        def counted(real):
+            def change(*args, **options):
+                if next(calls) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **options)
+
+            return change
+
+        try:
+            os.replace, os.unlink = counted(os.replace), counted(os.unlink)
+            write_shards(folder, [CODES[:50]], 64, rows_per_shard=20, overwrite=True)
+        finally:
+            os._exit(0)
+    return os.waitpid(process, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_killed_at_any_step_of_an_overwrite(tmp_path):
+    """The folder holds the old codes or the new ones, never others; the next writer finds no lock and cleans up."""
+    folder, found = tmp_path / "s", []
+    for step in itertools.count():
+        write_shards(folder, [CODES], 64, rows_per_shard=30, overwrite=True)
+        if not killed_at(folder, step):
+            break
+        codes = np.concatenate([codes for _, codes in load(folder, verify=True).batches()])
+        np.testing.assert_array_equal(codes, CODES[: len(codes)])
+        found.append(len(codes))
+        write_shards(folder, [CODES[:10]], 64, overwrite=True)
+        assert len(list(folder.iterdir())) == 2
+    assert found == sorted(found, reverse=True)  # three shards and the list are put in place, three old ones removed
+    assert set(found) == {90, 50}
+    assert found.count(90) == 4
+
+
 def test_overwrite(tmp_path):
     folder = tmp_path / "s"
     old = write_shards(folder, [CODES], 64, rows_per_shard=20)
@@ -295,6 +388,9 @@ def test_wrong_arguments(tmp_path):
         write_shards(tmp_path / "s", [], 64, rows_per_shard=0)
     with pytest.raises(FileNotFoundError, match="^write_shards: the folder .* does not exist"):
         write_shards(tmp_path / "a" / "s", [], 64)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="^write_shards: folder must be one or not yet exist, got the file"):
+        write_shards(tmp_path / "file", [CODES], 64)
     with pytest.raises(ValueError, match="padding"):
         write_shards(tmp_path / "s", [np.full((2, 1), 255, np.uint8)], 5)
 
@@ -312,3 +408,20 @@ def test_first_id_of_a_file(tmp_path):
         with pytest.raises(ValueError, match="has damaged metadata"):
             load(path)
     assert b'"version":"1"' in (folder / "shard-00000.safetensors").read_bytes()
+
+
+def test_the_largest_ids_of_all(tmp_path):
+    """A row may have id 2^63 - 1; a file whose ids are in a row up to it lists them."""
+    last = 2**63 - 1
+    for n in (1, 9):
+        ids = np.arange(last - n + 1, last, dtype=np.int64)
+        ids = np.append(ids, last)
+        written = write_shards(tmp_path / f"{n}", [(ids, CODES[:n])], 64)
+        np.testing.assert_array_equal(written.ids, ids)
+        np.testing.assert_array_equal(written.search(CODES[:n], 1)[1][:, 0], ids)
+    write_shards(tmp_path / "before", [(np.arange(last - 9, last, dtype=np.int64), CODES[:9])], 64)
+    index = load(tmp_path / "before" / "shard-00000.safetensors", mmap=False)
+    index.add(CODES[9:10], np.array([last]))
+    np.testing.assert_array_equal(index.ids[[0, -1]], [last - 9, last])
+    index.save(tmp_path / "again")
+    np.testing.assert_array_equal(load(tmp_path / "again").ids, index.ids)
