@@ -7,8 +7,7 @@ from fasthash.search.histogram import Histogram, histogram
 from fasthash.search.hits import merge_topk, rescore
 from fasthash.search.index import BinaryIndex
 from fasthash.search.multi_index import MultiIndex
-from fasthash.search.shard_writer import write_shards
-from fasthash.search.shards import Shards
+from fasthash.search.shards import Shards, write_shards
 
 __all__ = [
     "BinaryIndex",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from fasthash._files import locked_folder
 from fasthash._native import to_numpy
 from fasthash.codes import check_bits, check_packed, packed_width
 from fasthash.search import storage
+from fasthash.search.index import BinaryIndex
 from fasthash.search.shard_files import (
     LIST,
     ShardEntry,
@@ -28,48 +29,26 @@ from fasthash.search.shard_files import (
     shard_number,
     write_shard_list,
 )
-from fasthash.search.shards import Shards
 from fasthash.search.snapshot import MAX_ID, check_ids, grown, sorted_by_id
 
 if TYPE_CHECKING:
     from fasthash.features._progress import Progress
 
 _SHARD_BYTES = 1 << 28  # of codes and ids
+Opened = TypeVar("Opened")
 
 
-def write_shards(
+def write(
     folder: str | os.PathLike[str],
     rows: Iterable[Any],
     bits: int,
-    *,
-    rows_per_shard: int | None = None,
-    overwrite: bool = False,
-    count: int | None = None,
-    progress: Progress = None,
-) -> Shards:
-    """Write codes as a folder of index files, searched together by what ``load(folder)`` returns.
-
-    Memory holds one shard, whatever comes. ``shards.json`` is written last: until then, and after any failure, there
-    is no folder of shards, or with ``overwrite`` the old one, whole.
-
-    Args:
-        folder: made if need be; the one it is in must exist.
-        rows: iterable of blocks, each ``(ids int64 [m], packed uint8 [m, ceil(bits / 8)])``, as ``batches`` of an index
-            makes them, or packed codes alone, whose ids continue after the largest before. Ids are at least 0, each
-            there once, in any order; a shard is searched over the rows that came one after the other.
-        bits: code length.
-        rows_per_shard: None: as many as 256 MiB hold.
-        overwrite: replace a folder of shards that is there already.
-        count: how many rows will come, for ``progress`` alone.
-        progress: called as ``progress(done, count)`` after every block; True: a bar in a terminal.
-    Returns:
-        The shards, opened.
-    Raises:
-        FileExistsError: a folder of shards is there already, and ``overwrite`` is False.
-        TypeError, ValueError: blocks of another kind, an id that is negative or there twice, a non-zero padding bit.
-        RuntimeError: somebody else is writing there.
-        OSError: the disk is full, ...
-    """
+    rows_per_shard: int | None,
+    overwrite: bool,
+    count: int | None,
+    progress: Progress,
+    opened: Callable[[Path, int, Sequence[BinaryIndex], str], Opened],
+) -> Opened:
+    """What ``write_shards`` does; ``opened`` makes of folder, bits, indexes and the caller's name what it returns."""
     op = "write_shards"
     bits = check_bits(bits, op)
     size = rows_of_a_shard(bits)
@@ -84,7 +63,7 @@ def write_shards(
         for i, block in enumerate(rows):
             writer.add(*_block(block, i, bits, writer.next_id))
             report(writer.count)
-        return writer.finish()
+        return writer.finish(opened)
 
 
 def rows_of_a_shard(bits: int) -> int:
@@ -183,13 +162,13 @@ class _Writer:
         self._entries.append(shard_entry(path))
         self._used = 0
 
-    def finish(self) -> Shards:
-        """Write what is left and ``shards.json``; open it all."""
+    def finish(self, opened: Callable[[Path, int, Sequence[BinaryIndex], str], Opened]) -> Opened:
+        """Write what is left, open it all, and write ``shards.json``."""
         if self._used:
             self._write()
         listed = ShardList(self._bits, tuple(self._entries))
         indexes = [open_shard(self._folder, self._bits, entry) for entry in self._entries]
-        shards = Shards(self._folder, self._bits, indexes, op="write_shards")
+        shards = opened(self._folder, self._bits, indexes, "write_shards")
         write_shard_list(self._folder, listed)
         named = {entry.file for entry in listed.shards}
         for file in os.listdir(self._folder):  # of the folder as it was, or of a writer that was killed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,15 @@ from fasthash import _hamming
 from fasthash._arguments import bitmask, whole_number
 from fasthash._hamming import MAX_K
 from fasthash._histograms import Histograms
-from fasthash.search import shard_order
+from fasthash.search import shard_order, shard_writer
 from fasthash.search.hits import merge_range, merge_topk
 from fasthash.search.index import BinaryIndex, to_ids
 from fasthash.search.shard_files import open_shard, read_shard_list
 from fasthash.search.shard_histograms import histograms as shard_histograms
 from fasthash.search.snapshot import MAX_ID, Snapshot, read_only
+
+if TYPE_CHECKING:
+    from fasthash.features._progress import Progress
 
 
 class Shards:
@@ -172,8 +175,6 @@ class Shards:
 
         Raises: as ``write_shards``.
         """
-        from fasthash.search.shard_writer import write_shards  # late: it imports this module
-
         write_shards(path, self.batches(1 << 20), self._bits)
 
     def add(self, packed: Any, ids: Any = None) -> NoReturn:
@@ -219,3 +220,39 @@ def open_shards(folder: str | os.PathLike[str], mmap: bool = True, verify: bool 
             before, listed = listed, read_shard_list(folder)
             if listed == before:  # otherwise the folder was written anew in the meantime
                 raise
+
+
+def write_shards(
+    folder: str | os.PathLike[str],
+    rows: Iterable[Any],
+    bits: int,
+    *,
+    rows_per_shard: int | None = None,
+    overwrite: bool = False,
+    count: int | None = None,
+    progress: Progress = None,
+) -> Shards:
+    """Write codes as a folder of index files, searched together by what ``load(folder)`` returns.
+
+    Memory holds one shard, whatever comes. ``shards.json`` is written last: until then, and after any failure, there
+    is no folder of shards, or with ``overwrite`` the old one, whole.
+
+    Args:
+        folder: made if need be; the one it is in must exist.
+        rows: iterable of blocks, each ``(ids int64 [m], packed uint8 [m, ceil(bits / 8)])``, as ``batches`` of an index
+            makes them, or packed codes alone, whose ids continue after the largest before. Ids are at least 0, each
+            there once, in any order; a shard is searched over the rows that came one after the other.
+        bits: code length.
+        rows_per_shard: None: as many as 256 MiB hold.
+        overwrite: replace a folder of shards that is there already.
+        count: how many rows will come, for ``progress`` alone.
+        progress: called as ``progress(done, count)`` after every block; True: a bar in a terminal.
+    Returns:
+        The shards, opened.
+    Raises:
+        FileExistsError: a folder of shards is there already, and ``overwrite`` is False.
+        TypeError, ValueError: blocks of another kind, an id that is negative or there twice, a non-zero padding bit.
+        RuntimeError: somebody else is writing there.
+        OSError: the disk is full, ...
+    """
+    return shard_writer.write(folder, rows, bits, rows_per_shard, overwrite, count, progress, Shards)

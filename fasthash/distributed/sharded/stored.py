@@ -15,7 +15,7 @@ from fasthash.codes import check_packed
 from fasthash.distributed.sharded import changes
 from fasthash.distributed.sharded.folder import Folder
 from fasthash.search import shard_order
-from fasthash.search.shard_writer import write_shards
+from fasthash.search.shards import write_shards
 from fasthash.search.snapshot import MAX_ID, check_ids, read_only, sorted_by_id
 
 _FILE_ROWS = 1 << 24  # of a file that ``save`` writes, at most
