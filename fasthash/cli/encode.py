@@ -26,7 +26,7 @@ def encode(
     run: RunArg,
     text: Annotated[list[str] | None, typer.Option(help="A text; repeatable.")] = None,
     picture: Annotated[list[Path] | None, typer.Option(help="A picture file; repeatable.")] = None,
-    features: Annotated[Path | None, typer.Option(help=".npy of features [n, width]; with --side and --out.")] = None,
+    features: Annotated[Path | None, typer.Option(help=r".npy of features \[n, width]; with --side and --out.")] = None,
     side: Annotated[
         str | None, typer.Option(help="image (default) or text: whose features they are; with --ray what is encoded.")
     ] = None,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -19,6 +20,8 @@ from encode_work import (
 )
 
 from fasthash.distributed.encoding import encode
+from fasthash.distributed.encoding._parquet import ParquetReader
+from fasthash.distributed.encoding._sources import Span
 from fasthash.interop.arrow import read_parquet
 from fasthash.search import load
 
@@ -56,6 +59,25 @@ def test_features_over_files_and_row_groups(tmp_path):
     assert seen[0] == (0, 70)
     assert seen[-1] == (70, 70)
     assert (made.rows, made.computed, made.skipped, made.restarts, made.bits) == (70, 70, 0, 0, BITS)
+
+
+def bytes_read():
+    """By this process, from files."""
+    try:
+        with open("/proc/self/io") as file:
+            return int(next(line for line in file if line.startswith("rchar")).split()[1])
+    except OSError:
+        pytest.skip("this system does not count what a process reads")
+
+
+def test_a_large_row_group_is_not_read_at_once(tmp_path):
+    x = np.random.default_rng(0).standard_normal((100_000, 20 * WIDTH)).astype(np.float32)
+    path = write_features(tmp_path / "x.parquet", x)
+    assert parquet.read_metadata(path).num_row_groups == 1
+    reader, before = ParquetReader("features", "features", x.shape[1], None, False), bytes_read()
+    (rows,) = reader.read([Span(str(path), 0, 500, 0)], 512)
+    assert np.array_equal(rows.items, x[:500])
+    assert bytes_read() - before < path.stat().st_size / 4, "else an actor holds all of it"
 
 
 def test_schema_says_how_codes_are_to_be_read(tmp_path):
@@ -221,6 +243,48 @@ def test_an_empty_corpus(tmp_path):
         encode(tmp_path / "in", features_model(), out=tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no such file or folder: .*missing"):
         encode(tmp_path / "missing", features_model(), out=tmp_path / "out")
+
+
+def test_several_places(tmp_path, shards):
+    folder, x, model = tmp_path / "p", whole_features(6), features_model()
+    first, second = (write_features(folder / f"{name}.parquet", x) for name in "ab")
+    encode([second, first], model, out=tmp_path / "out")
+    assert len(read(tmp_path / "out")[0]) == 12
+    for places, line in (
+        ([folder, shards[0]], r"files of one kind: .*in has no parquet files"),
+        ([first, folder], r"a\.parquet is given twice, with .*p$"),
+        ([first, second, first], r"a\.parquet is given twice, with .*a\.parquet"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            encode(places, model, out=tmp_path / "other")
+
+
+def test_links_in_a_folder_of_pictures(tmp_path):
+    (path,) = draw(tmp_path / "in", ["a/0.png"])
+    (tmp_path / "in" / "a" / "up").symlink_to("..")
+    (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match=r"gone\.png: .*damaged='skip'"):
+        encode(tmp_path / "in", raw_model(), out=tmp_path / "out")
+    made = encode(tmp_path / "in", raw_model(), out=tmp_path / "out", damaged="skip")
+    assert (made.rows, made.skipped) == (1, 1)
+    assert read(tmp_path / "out")[2] == ["a/0.png"]
+    assert np.array_equal(read(tmp_path / "out")[1], raw_model().encode_image([path]))
+
+
+def test_names_that_are_no_text(tmp_path, shards):
+    paths = draw(tmp_path / "named", ["Ä日.png"])
+    encode(tmp_path / "named", raw_model(), out=tmp_path / "out")
+    assert read(tmp_path / "out")[2] == ["Ä日.png"]
+    try:
+        paths[0].rename(os.fsdecode(os.fsencode(tmp_path / "named") + b"/\xff.png"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(ValueError, match=r"names must be UTF-8, got \\udcff\.png in .*named"):
+        encode(tmp_path / "named", raw_model(), out=tmp_path / "other")
+    with tarfile.open(shards[0] / "s-0.tar", "w") as tar:
+        tar.add(shards[1][0], "\udcff.png")
+    with pytest.raises(ValueError, match=r"names must be UTF-8, got \\udcff in .*s-0\.tar"):
+        encode(shards[0], raw_model(), out=tmp_path / "other")
 
 
 def test_columns_and_files_that_do_not_fit(tmp_path):

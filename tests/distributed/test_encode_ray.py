@@ -44,12 +44,12 @@ def photos(tmp_path):
 def test_a_worker_that_dies_is_started_again(tmp_path, photos, ray_cluster, setup):
     model = raw_model(deadly="05.png", marker=str(tmp_path / "died"))
     made = encode(
-        tmp_path / "in", model, out=tmp_path / "out", rows_per_file=2, concurrency=2, setup=setup,
+        tmp_path / "in", model, out=tmp_path / "out", rows_per_file=2, concurrency=1, setup=setup,
         progress=False,
     )  # fmt: skip
     assert (tmp_path / "died").exists()
     assert made.restarts == 1
-    assert 1 <= made.actors <= 2
+    assert made.actors == 1, "the same actor, started again"
     ids, codes, keys, manifest = read(tmp_path / "out")
     assert np.array_equal(ids, range(N))
     assert keys == [path.name for path in photos]
@@ -65,8 +65,8 @@ from fasthash.distributed import encode
 folder, address = sys.argv[1:]
 ray.init(address, log_to_driver=False)
 ray.cloudpickle.register_pickle_by_value(encode_work)
-model = encode_work.raw_model(pause=0.5, marker=folder + "/fast")
-encode(folder + "/in", model, out=folder + "/out", rows_per_file=2, concurrency=1, setup=encode_work.known)
+model = encode_work.raw_model(pause=0.3, marker=folder + "/fast")
+encode(folder + "/in", model, out=folder + "/out", rows_per_file=1, concurrency=1, setup=encode_work.known)
 """
 
 
@@ -84,8 +84,8 @@ def test_a_run_that_is_killed_goes_on(tmp_path, photos, ray_cluster, here):  # n
     assert done, said
     assert not (tmp_path / "out" / "encode.json").exists(), "it should have been killed before the end"
     (tmp_path / "fast").touch()
-    model = raw_model(pause=0.5, marker=str(tmp_path / "fast"))
-    encode(tmp_path / "in", model, out=tmp_path / "out", rows_per_file=2)
+    model = raw_model(pause=0.3, marker=str(tmp_path / "fast"))
+    encode(tmp_path / "in", model, out=tmp_path / "out", rows_per_file=1)
     assert not done & set(here.blocks), "what was done is not encoded again"
     ids, codes, _, _ = read(tmp_path / "out")
     assert np.array_equal(ids, range(N))

@@ -98,6 +98,43 @@ def test_another_request_is_refused(tmp_path, corpus, here):  # noqa: F811
     assert not (out / "shards").exists(), "those were of other codes"
 
 
+def test_other_contents_of_the_same_size_are_another_source(tmp_path, corpus, here):  # noqa: F811
+    for factor, computed in ((1, N), (1, 0), (2, None)):
+        cells = (factor * whole_features(N)).tolist()
+        pq.write_table(pa.table({"features": cells}), corpus, compression="none")
+        if computed is not None:
+            size = corpus.stat().st_size
+            assert encode(corpus, features_model(), out=tmp_path / "out").computed == computed
+    assert corpus.stat().st_size == size
+    with pytest.raises(ValueError, match="begun with another source listing"):
+        encode(corpus, features_model(), out=tmp_path / "out")
+    for name in "ab":
+        (tmp_path / "text").write_text("red")
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            tar.add(tmp_path / "text", f"{name}.txt")
+        if name == "a":
+            encode(tmp_path / "x.tar", raw_model(), out=tmp_path / "texts", side="text")
+    with pytest.raises(ValueError, match="begun with another source listing"):
+        encode(tmp_path / "x.tar", raw_model(), out=tmp_path / "texts", side="text")
+
+
+@pytest.mark.parametrize("killed_at", ["shards", "clearing"])
+def test_overwriting_what_was_killed(tmp_path, corpus, here, monkeypatch, killed_at):  # noqa: F811
+    out, model = tmp_path / "out", features_model()
+    encode(corpus, model, out=out, rows_per_file=4, shards=2)
+    if killed_at == "shards":
+        (out / "shards" / "shards.json").unlink()
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.glob", lambda *_: (_ for _ in ()).throw(SystemExit))
+            with pytest.raises(SystemExit):
+                encode(corpus, model, out=out, rows_per_file=4, overwrite=True)
+        assert not (out / "encode.json").exists()
+    made = encode(corpus, model, out=out, rows_per_file=5, overwrite=True)
+    assert (made.computed, made.shards) == (N, None)
+    assert sorted(os.listdir(out)) == ["encode.json", *(part["file"] for part in read(out)[3]["parts"])]
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path, corpus, here):  # noqa: F811
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
@@ -118,6 +155,14 @@ def test_one_run_at_a_time(tmp_path, corpus, here):  # noqa: F811
             encode(corpus, features_model(), out=tmp_path / "out")
     finally:
         os.close(handle)
+
+
+def test_a_file_system_without_locks(tmp_path, corpus, here, monkeypatch):  # noqa: F811
+    def refuses(*_):
+        raise OSError(9, "Bad file descriptor")  # of NFS, which locks only what is open for writing
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    assert encode(corpus, features_model(), out=tmp_path / "out").rows == N
 
 
 def test_a_block_that_kills_every_worker_is_given_up(tmp_path, corpus, here, monkeypatch):  # noqa: F811
@@ -146,6 +191,18 @@ def test_shards_of_the_codes(tmp_path, corpus, here):  # noqa: F811
     next((tmp_path / "out").glob("part-*")).unlink()
     with pytest.raises(ValueError, match=r"must have the 20 codes of encode\.json, got 14"):
         shards_of(tmp_path / "out", overwrite=True)
+
+
+def test_another_number_of_shards_is_not_passed_over(tmp_path, corpus, here):  # noqa: F811
+    options = {"out": tmp_path / "out", "rows_per_file": 6}
+    encode(corpus, features_model(), **options, shards=9)
+    assert len(load(tmp_path / "out" / "shards").indexes) == 7, "of three codes, the last of two"
+    assert encode(corpus, features_model(), **options, shards=9).computed == 0
+    with pytest.raises(ValueError, match="has 7 shards already, got shards=3; remove that folder"):
+        encode(corpus, features_model(), **options, shards=3)
+    shutil.rmtree(tmp_path / "out" / "shards")
+    encode(corpus, features_model(), **options, shards=3)
+    assert len(load(tmp_path / "out" / "shards").indexes) == 3
 
 
 def test_the_model_of_a_folder_must_stay(tmp_path, corpus, here):  # noqa: F811

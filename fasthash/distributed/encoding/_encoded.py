@@ -12,6 +12,7 @@ from fasthash._arguments import whole_number
 from fasthash.distributed.encoding._folder import MANIFEST, SHARDS, read_json
 from fasthash.features._progress import Progress
 from fasthash.search import Shards, write_shards
+from fasthash.search.shard_files import read_shard_list
 
 NAMED = 1000  # rows left out that the manifest names
 
@@ -87,12 +88,31 @@ def shards_of(
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"shards_of: {folder} has no {MANIFEST}: no finished encoding") from None
     rows = manifest["rows"]
-    count = min(whole_number(shards, 1, sys.maxsize, "shards_of", "shards"), max(rows, 1))
+    size = _shard_size(rows, whole_number(shards, 1, sys.maxsize, "shards_of", "shards"))
     codes = parquet_batches(folder, manifest["bits"])
     if len(codes) != rows:
         raise ValueError(f"shards_of: {folder} must have the {rows} codes of {MANIFEST}, got {len(codes)}")
     target = folder / SHARDS if out is None else Path(out)
     return write_shards(
-        target, codes.batches(), manifest["bits"], rows_per_shard=max(1, -(-rows // count)), overwrite=overwrite,
-        count=rows, progress=progress,
+        target, codes.batches(), manifest["bits"], rows_per_shard=size, overwrite=overwrite, count=rows,
+        progress=progress,
     )  # fmt: skip
+
+
+def shards_are_there(folder: Path, rows: int, shards: int) -> bool:
+    """Whether a finished encoding has its folder of shards. ValueError: of another number, and maybe changed since."""
+    try:
+        there = len(read_shard_list(folder / SHARDS, "encode").shards)
+    except FileNotFoundError:
+        return False
+    size = _shard_size(rows, shards)
+    if rows and there != -(-rows // size):
+        raise ValueError(
+            f"encode: {folder / SHARDS} has {there} shards already, got shards={shards}; "
+            "remove that folder, or make others elsewhere by shards_of"
+        )
+    return True
+
+
+def _shard_size(rows: int, shards: int) -> int:
+    return max(1, -(-rows // shards))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fasthash._files import replace_file
+from fasthash._files import locked_folder, replace_file
 from fasthash.distributed.encoding._parts import PATTERN, TRIES, Part, read_part
 
 MANIFEST, REQUEST, SHARDS = "encode.json", "request.json", "shards"
@@ -40,7 +40,7 @@ class OutFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"encode: out must be a folder, got the file {self.path}")
         self.path.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path):
+        with locked_folder(self.path, f"encode: another process is encoding into {self.path}"):
             if overwrite:
                 self._clear()
             manifest, request = self._read(MANIFEST), self._read(REQUEST)
@@ -94,15 +94,19 @@ class OutFolder:
             return None
 
     def _clear(self) -> None:
-        """Remove what an encoding wrote; the manifest first, so that nothing half removed looks whole."""
-        if self._read(MANIFEST) is None and self._read(REQUEST) is None:
+        """Remove what an encoding wrote. A kill within leaves a request, by which the rest is known as ours."""
+        manifest, request = self._read(MANIFEST), self._read(REQUEST)
+        if manifest is None and request is None:
             return
-        for name in (MANIFEST, REQUEST):
-            (self.path / name).unlink(missing_ok=True)
+        if manifest is not None and request is None:
+            self._write(REQUEST, {"format": FORMAT, "version": VERSION, "key": manifest.get("key")})
+        (self.path / MANIFEST).unlink(missing_ok=True)  # nothing half removed looks whole
+        shards = self.path / SHARDS
+        if shards.is_dir() and all(name.startswith(("shard", ".fasthash-")) for name in os.listdir(shards)):
+            shutil.rmtree(shards)  # with or without shards.json: they may be half written
         for path in self.path.glob(PATTERN):
             path.unlink()
-        if (self.path / SHARDS / "shards.json").exists():
-            shutil.rmtree(self.path / SHARDS)
+        (self.path / REQUEST).unlink(missing_ok=True)
 
     def _check_empty(self) -> None:
         others = sorted(entry for entry in os.listdir(self.path) if not entry.startswith("."))
@@ -137,22 +141,3 @@ def difference(before: Any, now: Any) -> str:
             inner = difference(was, is_)
             return f"{name} {inner}" if isinstance(is_, dict) and isinstance(was, dict) else f"{name}: {inner}"
     return "key"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder until the end, also by a kill; where the system has no such locks nothing is held."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"encode: another process is encoding into {folder}") from None
-        yield
-    finally:
-        os.close(handle)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from fasthash.data.readers._columns import SUFFIXES
 from fasthash.distributed.encoding import _parquet
 from fasthash.distributed.encoding._cells import FEATURES, PICTURES
 from fasthash.distributed.encoding._pictures import picture_corpus
-from fasthash.distributed.encoding._sources import Corpus
+from fasthash.distributed.encoding._sources import Corpus, check_text
 from fasthash.distributed.encoding._tars import tar_corpus
 
 KINDS = {"parquet": _parquet.SUFFIXES, "webdataset": (".tar",), "pictures": SUFFIXES}
@@ -42,13 +43,14 @@ def list_corpus(
     if not places:
         raise ValueError("encode: dataset must name a file or a folder, got an empty list")
     roots = [Path(place).expanduser() for place in places]
-    found = {name: _below(roots, suffixes) for name, suffixes in KINDS.items()}
-    chosen = kind or next((name for name, files in found.items() if files), None)
+    found = _below(roots, {kind: KINDS[kind]} if kind else KINDS)
+    chosen = next((name for name, files in found.items() if files), None)
     said = ", ".join(map(str, places))
-    if chosen is None or not found[chosen]:
-        looked = [suffix for name in ((kind,) if kind else KINDS) for suffix in KINDS[name][:3]]
+    if chosen is None:
+        looked = [suffix for name in found for suffix in KINDS[name][:3]]
         raise FileNotFoundError(f"encode: nothing to encode: {said} has no files {', '.join(looked)}")
     files = found[chosen]
+    _check_files(files, roots, chosen)
     if chosen == "parquet":
         return _parquet.parquet_corpus(
             said, [root / name for root, name in files], [name or root.name for root, name in files],
@@ -70,28 +72,49 @@ def list_corpus(
     return picture_corpus(roots[0], [name for _, name in files])
 
 
-def _below(roots: Sequence[Path], suffixes: Sequence[str]) -> list[tuple[Path, str]]:
-    """(root, path within it) of all files with these suffixes; "" where the root itself is the file."""
-    found = []
+def _below(roots: Sequence[Path], kinds: Mapping[str, tuple[str, ...]]) -> dict[str, list[tuple[Path, str]]]:
+    """(root, path within it) of all files of each kind; "" where the root itself is the file."""
+    by_suffix = {suffix: name for name, suffixes in kinds.items() for suffix in suffixes}
+    found: dict[str, list[tuple[Path, str]]] = {name: [] for name in kinds}
     for root in roots:
         if root.is_file():
-            found += [(root, "")] if root.suffix.lower() in suffixes else []
+            if root.suffix.lower() in by_suffix:
+                found[by_suffix[root.suffix.lower()]].append((root, ""))
         elif root.is_dir():
-            found += [(root, name) for name in _walk(root, "", suffixes)]
+            for name in _walk(root, "", by_suffix, frozenset()):
+                found[by_suffix[os.path.splitext(name)[1].lower()]].append((root, name))
         else:
             raise FileNotFoundError(f"encode: no such file or folder: {root}")
-    return sorted(found, key=lambda at: (at[0].as_posix() if len(roots) > 1 else "", at[1]))
+    for files in found.values():
+        files.sort(key=lambda at: (at[0].as_posix() if len(roots) > 1 else "", at[1]))
+    return found
 
 
-def _walk(folder: Path, within: str, suffixes: Sequence[str]) -> list[str]:
-    found = []
+def _walk(folder: Path, within: str, suffixes: Collection[str], above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    status = os.stat(folder / within)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return  # a link to a folder that it lies in
     with os.scandir(folder / within) as entries:
         for entry in entries:
             name = f"{within}{entry.name}"
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _walk(folder, f"{name}/", suffixes)
+                yield from _walk(folder, f"{name}/", suffixes, above | {here})
             elif os.path.splitext(entry.name)[1].lower() in suffixes:
-                found.append(name)
-    return found
+                yield name
+
+
+def _check_files(files: Sequence[tuple[Path, str]], roots: Sequence[Path], chosen: str) -> None:
+    """ValueError: a name that is no text; of several roots one that adds nothing, or one that lies within another."""
+    for root, name in files:
+        check_text(name, root)
+    used = {root for root, _ in files}
+    for root in roots:
+        if root not in used:
+            raise ValueError(f"encode: one call encodes files of one kind: {root} has no {chosen} files")
+    resolved = sorted(root.resolve() for root in roots)  # what lies within a folder follows it at once
+    for outer, inner in pairwise(resolved):
+        if outer == inner or outer in inner.parents:
+            raise ValueError(f"encode: {inner} is given twice, with {outer}")

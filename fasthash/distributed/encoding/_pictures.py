@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,5 +33,12 @@ class PictureReader:
 
 def picture_corpus(folder: Path, names: Sequence[str]) -> Corpus:
     """The corpus of these pictures below a folder."""
-    files = [File(name, (folder / name).stat().st_size, 1) for name in names]
+    files = [File(name, _size(os.path.join(folder, name)), 1) for name in names]
     return Corpus("pictures", str(folder), names, files, PictureReader(str(folder)), PICTURES)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # gone, or a link to nowhere: a row that cannot be read, and told as such
+        return 0

@@ -14,7 +14,7 @@ from fasthash._machine import now, provenance
 from fasthash._progress import RowProgress
 from fasthash.distributed.encoding import _dataset, _pipeline
 from fasthash.distributed.encoding._asked import Asked
-from fasthash.distributed.encoding._encoded import NAMED, Encoded, shards_of
+from fasthash.distributed.encoding._encoded import NAMED, Encoded, shards_are_there, shards_of
 from fasthash.distributed.encoding._folder import SHARDS, OutFolder
 from fasthash.distributed.encoding._models import SharedModel
 from fasthash.distributed.encoding._parts import Part
@@ -33,23 +33,24 @@ class Tally:
     batch: int | None = None
     workers: set[str] = field(default_factory=set)
     deaths: int = 0
+    rows: int = field(init=False)  # that are done, those that were skipped among them
+
+    def __post_init__(self) -> None:
+        self.rows = sum(part.seen for part in self.parts.values())
 
     def add(self, report: dict[str, Any]) -> None:
         """One more report."""
         if report["file"]:
             skipped = tuple((row, place, why) for row, place, why in report["skipped"])
-            self.parts[report["file"]] = Part(report["file"], report["rows"], skipped)
+            part = Part(report["file"], report["rows"], skipped)
+            self.rows += part.seen - (self.parts[part.file].seen if part.file in self.parts else 0)
+            self.parts[part.file] = part
         self.computed += report["computed"]
         self.seen += report.get("seen", 0)
         self.workers.add(report["worker"])
         self.deaths += report["deaths"]
         if report["batch"] is not None:
             self.batch = min(self.batch or report["batch"], report["batch"])
-
-    @property
-    def rows(self) -> int:
-        """Rows that are done, those that were skipped among them."""
-        return sum(part.seen for part in self.parts.values())
 
     @property
     def skipped(self) -> list[tuple[int, str, str]]:
@@ -81,7 +82,7 @@ def run(asked: Asked, out: Path, shards: int | None, overwrite: bool, progress: 
         )  # fmt: skip
         if not whole:
             folder.finish(_ordered(tally.parts.values()), _about(asked, made, started))
-        if shards is not None and not (whole and (out / SHARDS / "shards.json").exists()):
+        if shards is not None and not (whole and shards_are_there(out, made.rows, shards)):
             shards_of(out, shards=shards, overwrite=True, progress=progress)
     return made
 

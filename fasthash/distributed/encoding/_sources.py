@@ -18,6 +18,7 @@ class File(NamedTuple):
     name: str  # as the listing has it: relative to the folder that was given
     size: int  # bytes
     rows: int
+    mark: str = ""  # what tells other contents of the same size: of a Parquet file its footer, of a .tar its headers
 
 
 class Span(NamedTuple):
@@ -86,10 +87,10 @@ class Corpus:
             yield Block(begun, number, tuple(spans))
 
     def digest(self) -> str:
-        """SHA-256 of the names and sizes of the files."""
+        """SHA-256 of the names, sizes and marks of the files."""
         found = hashlib.sha256()
         for file in self.files:
-            found.update(f"{file.name}\0{file.size}\0{file.rows}\n".encode("utf-8", "surrogateescape"))
+            found.update(f"{file.name}\0{file.size}\0{file.rows}\0{file.mark}\n".encode())
         return found.hexdigest()
 
     def described(self) -> dict[str, Any]:
@@ -121,3 +122,12 @@ class Block:
     def part(self) -> str:
         """The name of its file."""
         return f"part-{self.first:012d}-{self.last:012d}.parquet"
+
+
+def check_text(name: str, place: object) -> None:
+    """ValueError: a name that is not UTF-8 on disk; neither Parquet nor JSON could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        written = name.encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"encode: names must be UTF-8, got {written} in {place}") from None

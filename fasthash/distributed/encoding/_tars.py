@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from fasthash.data.readers._columns import SUFFIXES
 from fasthash.distributed.encoding._cells import MISSING, NAMES, PICTURES, TEXTS
 from fasthash.distributed.encoding._rows import Rows
-from fasthash.distributed.encoding._sources import Corpus, File, Span
+from fasthash.distributed.encoding._sources import Corpus, File, Span, check_text
 from fasthash.features import Picture
 from fasthash.features._tar import TarMember, scan
 
@@ -89,11 +90,17 @@ def tar_corpus(place: str, paths: Sequence[Path], names: Sequence[str], what: st
     Raises:
         ValueError: a compressed, damaged or cut off .tar.
     """
-    files = [
-        File(name, path.stat().st_size, sum(1 for _ in _keys(str(path))))
-        for path, name in zip(paths, names, strict=True)
-    ]
+    files = [File(name, path.stat().st_size, *_counted(str(path))) for path, name in zip(paths, names, strict=True)]
     return Corpus("webdataset", place, [str(path) for path in paths], files, TarReader(what, column), what, column)
+
+
+def _counted(path: str) -> tuple[int, str]:
+    """How many keys a shard has, and a checksum of all names, places and sizes in it."""
+    rows = mark = 0
+    for key, members in _keys(path):
+        check_text(key, path)
+        rows, mark = rows + 1, zlib.crc32(repr((key, members)).encode(), mark)
+    return rows, f"{mark:08x}"
 
 
 def _keys(path: str) -> Iterator[tuple[str, list[tuple[str, TarMember]]]]:
