@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,8 +118,11 @@ def test_replicas_answer_for_each_other(ray_cluster, folder):
 def test_status_notices_a_lost_replica_and_starts_another(index):
     before = restarts(index)[0]
     os.kill(pids(index)[0][0], signal.SIGKILL)
-    while restarts(index)[0] == before:
-        pass
+    for _ in range(1000):  # Ray may not know yet
+        if restarts(index)[0] > before:
+            break
+        time.sleep(0.1)
+    assert restarts(index)[0] > before
     assert_same(index.search(QUERIES, 12), WANTED)
     assert index.status()[0].alive == 1
 
@@ -200,9 +205,74 @@ def test_an_error_inside_an_actor_is_told_with_its_kind(index):
         asking.answers([Call(1, "open", (0, None))])
 
 
+def test_an_answer_that_is_lost_is_asked_for_again(index, ray_cluster, monkeypatch):
+    """With the node that held it; likewise an actor that is ended for memory: neither is Ray's RayActorError."""
+    lost = [ray_cluster.exceptions.ObjectLostError("ab", None, ""), ray_cluster.exceptions.OutOfMemoryError("memory")]
+    get = ray_cluster.get
+
+    def losing(references, timeout=None):
+        if lost:
+            raise lost.pop()
+        return get(references, timeout=timeout)
+
+    before = sum(restarts(index))
+    monkeypatch.setattr(ray_cluster, "get", losing)
+    assert_same(index.search(QUERIES, 12), WANTED)
+    monkeypatch.undo()
+    assert not lost
+    assert sum(restarts(index)) == before + 1  # the first error was that of all calls together
+
+
+def test_calls_that_were_given_up_do_not_count_for_ever(index):
+    """Otherwise the replicas that stay would get ever fewer questions."""
+    file = index.folder / index.status()[0].files[0]
+    os.rename(file, file.with_suffix(".away"))
+    os.kill(pids(index)[0][0], signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="shard 0 cannot be read"):
+        index.search(QUERIES, 12)  # the answer of shard 1 is not looked at
+    os.rename(file.with_suffix(".away"), file)
+    pid = pids(index)[1][0]
+    os.kill(pid, signal.SIGSTOP)
+    index.timeout = 0.3
+    with pytest.raises(TimeoutError):
+        index.search(QUERIES, 12)
+    index.timeout = None
+    assert in_flight(index) > 0  # it may still be at work
+    os.kill(pid, signal.SIGCONT)
+    assert_same(index.search(QUERIES, 12), WANTED)
+    for _ in range(600):  # a minute and more
+        if in_flight(index) == 0:
+            break
+        time.sleep(0.1)
+        assert_same(index.search(QUERIES, 12), WANTED)
+    assert in_flight(index) == 0
+
+
+def test_a_folder_that_another_node_does_not_reach(index, monkeypatch):
+    asking = index._service.asking("ShardedIndex.search")
+    monkeypatch.setattr(calls, "usable_nodes", lambda nodes: ["a", "b"])
+    away = [replace(file, file="away") for file in index._folder.version.files(0)]
+    with pytest.raises(RuntimeError, match=r"shard 0 cannot be read: .*away is missing.* \(node [0-9a-f]+; every node"):
+        asking.answers([Call(0, "open", (0, away))])
+
+
+def test_ray_that_was_shut_down_and_a_process_that_was_forked(index, ray_cluster, monkeypatch):
+    """Neither starts a cluster of its own, nor ends what is not its own."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_cluster, "is_initialized", lambda: False)
+        with pytest.raises(RuntimeError, match=r"ShardedIndex.search: Ray was shut down"):
+            index.search(QUERIES, 12)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(RuntimeError, match=r"ShardedIndex.search: the index was opened before this process was"):
+            index.search(QUERIES, 12)
+        index.close()
+    assert_same(index.search(QUERIES, 12), WANTED)
+
+
 def test_more_cpus_than_there_are(ray_cluster, folder, tmp_path):
-    with pytest.raises(TimeoutError, match=r"ShardedIndex.load: no answer in 1 s .*waiting for CPUs \(num_cpus\)"):
-        ShardedIndex.load(folder, num_cpus=1000, timeout=1)
-    with pytest.raises(TimeoutError, match="ShardedIndex: no answer in 1 s"):
-        ShardedIndex(BITS, folder=tmp_path, num_cpus=1000, timeout=1)
+    with pytest.raises(TimeoutError, match=r"ShardedIndex.load: no answer in 0.3 s .*waiting for CPUs \(num_cpus\)"):
+        ShardedIndex.load(folder, num_cpus=1000, timeout=0.3)
+    with pytest.raises(TimeoutError, match="ShardedIndex: no answer in 0.3 s"):
+        ShardedIndex(BITS, folder=tmp_path, num_cpus=1000, timeout=0.3)
     assert list(tmp_path.iterdir()) == []  # the same again may succeed

@@ -170,23 +170,29 @@ def test_searches_see_a_change_whole_or_not_at_all(filled):
     """Each change replaces all codes by one code; a mixture would have two distances."""
     index, _ = filled
     index.update(index.ids, np.zeros((400, 3), np.uint8))
-    stop, wrong = threading.Event(), []
+    stop, wrong, seen = threading.Event(), [], []
 
     def ask():
         while not stop.is_set():
             distances, _ = index.search(np.zeros((1, 3), np.uint8), 400)
+            seen.append(int(distances[0, 0]))
             if len(np.unique(distances)) != 1:
                 wrong.append(distances)
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for change in range(12):
-        index.update(index.ids, np.full((400, 3), 255 * (change % 2), np.uint8))
-    stop.set()
-    for thread in threads:
-        thread.join(60)
+    change = 0
+    try:
+        while change < 12 or (set(seen) != {0, 24} and all(thread.is_alive() for thread in threads)):
+            index.update(index.ids, np.full((400, 3), 255 * (change % 2), np.uint8))
+            change += 1
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
     assert not wrong
+    assert set(seen) == {0, 24}  # questions were asked before and after changes
     assert files(index.folder) == listed(index.folder)
 
 
@@ -202,6 +208,90 @@ def test_one_writer_at_a_time_and_any_number_of_readers(filled, rng):
         index.remove(truth.ids[::2])  # its files are replaced; the reader has them open
         assert listed(index.folder) == files(index.folder)
         assert_same_answers(reader, truth, rng)
+
+
+def test_a_reader_while_the_list_is_replaced(filled, monkeypatch):
+    """List and files are of one state, though the writer comes between reading the one and opening the others."""
+    index, truth = filled
+    opening, changes = sharded_folder.open_shards, [lambda: index.remove(np.arange(200)), lambda: None]
+
+    def late(path):
+        if changes:
+            changes.pop(0)()
+        return opening(path)
+
+    monkeypatch.setattr(sharded_folder, "open_shards", late)
+    truth.remove(np.arange(200))
+    version = sharded_folder.Folder.opened(index.folder, 1, 1, writable=False).version
+    assert not changes  # opened a second time
+    assert sorted(entry.file for entry in version.files(0)) == files(index.folder)
+    assert np.array_equal(np.sort(np.concatenate([rows.ids for rows in version.rows])), truth.ids)
+
+
+def test_a_reader_whose_files_are_replaced_before_its_actors_open_them(filled, rng, monkeypatch):
+    index, truth = filled
+    opened, changes = sharded_folder.Folder.opened, [lambda: index.remove(np.arange(200))]
+
+    def early(*arguments, **options):
+        folder = opened(*arguments, **options)
+        if changes:
+            changes.pop()()
+        return folder
+
+    monkeypatch.setattr(sharded_folder.Folder, "opened", early)
+    truth.remove(np.arange(200))
+    with ShardedIndex.load(index.folder, shards=1) as reader:
+        assert_same_answers(reader, truth, rng)
+
+
+def test_the_lock_of_a_folder(tmp_path):
+    """Without a cluster: it is given back also where a forked process has it open, and none is held of a lost file."""
+    folder = sharded_folder.Folder.made(tmp_path, BITS, 1)
+    held = os.dup(folder._lock.fileno())  # as a fork does
+    folder.close()
+    (tmp_path / f".fasthash-{'0' * 16}.tmp").touch()  # of a writer that was killed
+    folder = sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    os.close(held)
+    assert sorted(os.listdir(tmp_path)) == [".shards.lock", "shards.json"]
+    with pytest.raises(RuntimeError, match="is open for changes already"):
+        sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    folder.close()
+
+
+def test_a_lock_file_that_is_removed_as_it_is_taken(tmp_path, monkeypatch):
+    """Such a lock would keep nobody out: another is taken, of the file that is there."""
+    import fcntl
+
+    take, removed = fcntl.flock, []
+
+    def flock(file, how):
+        if not removed:
+            removed.append((tmp_path / ".shards.lock").unlink())
+        return take(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    folder = sharded_folder.Folder.made(tmp_path, BITS, 1)
+    assert removed
+    with pytest.raises(RuntimeError, match="is open for changes already"):
+        sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    folder.close()
+
+
+def test_closing_waits_for_a_change(tmp_path, rng, monkeypatch):
+    """Otherwise another process could open the folder for changes while one is being made."""
+    folder = sharded_folder.Folder.made(tmp_path, BITS, 1)
+    closing = threading.Thread(target=folder.close)
+    with folder.changing:
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive()
+        with pytest.raises(RuntimeError, match="is open for changes already"):
+            sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    closing.join(60)
+    assert not closing.is_alive()
+    with pytest.raises(RuntimeError, match="the index is closed"):
+        folder.commit([])
+    sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True).close()
 
 
 def test_closed(ray_cluster, rng):

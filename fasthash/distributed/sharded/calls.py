@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from fasthash.distributed.sharded.actor import ShardUnreadable
+from fasthash.distributed.sharded.placement import usable_nodes
 from fasthash.distributed.sharded.replicas import Replica, Replicas
 
 _LOSSES = 3  # of actors during one call, for each replica of its shard, before it is given up
@@ -30,7 +31,7 @@ class _Attempt:
         self.call = call
         self.replica: Replica
         self.actor: Any = None
-        self.reference: Any = None
+        self.reference: Any = None  # of an answer that nobody has looked at
         self.losses = 0
         self.unable: list[Any] = []  # actors that cannot read a file of the shard
 
@@ -50,8 +51,18 @@ class Asking:
             TimeoutError: the time is over.
         """
         attempts = [_Attempt(call) for call in calls]
-        for attempt in attempts:
-            self._send(attempt)
+        try:
+            for attempt in attempts:
+                self._send(attempt)
+            return self._found(attempts)
+        except BaseException:
+            for attempt in attempts:
+                if attempt.reference is not None:
+                    self._replicas.leave(attempt.replica, attempt.actor, attempt.reference)
+            raise
+
+    def _found(self, attempts: Sequence[_Attempt]) -> list[Any]:
+        """What all were asked."""
         try:  # one request for all of them; only when something is wrong are they looked at one by one
             found = self._ray.get([attempt.reference for attempt in attempts], timeout=self._left())
         except self._ray.exceptions.GetTimeoutError:
@@ -59,7 +70,7 @@ class Asking:
         except self._ray.exceptions.RayError:
             return [self._answer(attempt) for attempt in attempts]
         for attempt in attempts:
-            self._replicas.done(attempt.replica, attempt.actor, answered=True)
+            self._done(attempt, answered=True)
         return list(found)
 
     def stream(self, calls: Iterable[Call], at_once: int) -> Iterator[Any]:
@@ -77,12 +88,12 @@ class Asking:
             except errors.GetTimeoutError:
                 raise self._too_late([attempt]) from None
             except errors.RayTaskError as error:
-                self._replicas.done(attempt.replica, attempt.actor, answered=True)
+                self._done(attempt, answered=True)
                 self._unable(attempt, error.cause)
-            except errors.RayActorError as error:
+            except errors.RayError as error:  # also killed for memory, or its answer lost with the node that held it
                 self._lost(attempt, error)
             else:
-                self._replicas.done(attempt.replica, attempt.actor, answered=True)
+                self._done(attempt, answered=True)
                 return found
             self._send(attempt)
 
@@ -102,10 +113,17 @@ class Asking:
             raise RuntimeError(f"{self._op}: shard {shard} failed: {type(cause).__name__}: {cause}") from cause
         attempt.unable.append(attempt.actor)
         if attempt.call.number is not None or self._replicas.chosen(shard, attempt.unable) is None:
-            raise RuntimeError(f"{self._op}: shard {shard} cannot be read: {cause}") from None
+            line = f"{self._op}: shard {shard} cannot be read: {cause}"
+            if len(usable_nodes(self._ray.nodes())) > 1:
+                line += f" (node {attempt.replica.node}; every node must reach the folder by this path)"
+            raise RuntimeError(line) from None
+
+    def _done(self, attempt: _Attempt, answered: bool) -> None:
+        self._replicas.done(attempt.replica, attempt.actor, answered)
+        attempt.reference = None
 
     def _lost(self, attempt: _Attempt, error: Exception) -> None:
-        self._replicas.done(attempt.replica, attempt.actor, answered=False)
+        self._done(attempt, answered=False)
         self._replicas.lost(attempt.replica, attempt.actor)
         attempt.losses += 1
         shard = attempt.call.shard
@@ -118,7 +136,6 @@ class Asking:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def _too_late(self, attempts: Sequence[_Attempt]) -> TimeoutError:
-        # Their calls still count as waiting: until the actors are replaced, other replicas come first.
         shards = sorted({attempt.call.shard for attempt in attempts})
         names = ", ".join(map(str, shards))
         line = f"{self._op}: no answer in {self._timeout:g} s (timeout) from shard {names} of {len(self._replicas)}"

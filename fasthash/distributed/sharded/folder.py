@@ -8,14 +8,15 @@ the last one and no question is being asked about it.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fasthash.distributed.sharded.changes import Change, Layout, Segment, spread
 from fasthash.search import storage
@@ -31,11 +32,12 @@ from fasthash.search.shard_files import (
     shard_number,
     write_shard_list,
 )
-from fasthash.search.shards import open_shards
+from fasthash.search.shards import Shards, open_shards
 from fasthash.search.snapshot import Snapshot
 
 _LOCK = ".shards.lock"
 _WRITERS = 4  # files written at once
+_TEMPORARY = re.compile(r"\.fasthash-[0-9a-f]{16}\.tmp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +73,11 @@ class Folder:
     def __init__(self, path: Path, bits: int, layout: Layout, lock: IO[str] | None) -> None:
         self.path, self.bits = path, bits
         self.changing = threading.Lock()
-        self._lock, self._state = lock, threading.Lock()
+        self._lock, self._state, self._closed = lock, threading.Lock(), False
         self._version = Version(0, layout)
         self._readers: Counter[Version] = Counter()
         self._retired: set[str] = set()
+        self._read: ShardList | None = None  # ``shards.json`` when it was opened
         self._left_out: set[str] = set()  # files that are listed, but without rows: gone with the next version
         self._next = 1 + max(_numbers(path), default=-1)
 
@@ -99,7 +102,7 @@ class Folder:
         """
         lock = _locked(path) if writable and is_folder_of_shards(path) else None
         try:
-            listed, opened = read_shard_list(path), open_shards(path)
+            listed, opened = _listed_and_opened(path)
         except BaseException:
             if lock is not None:
                 lock.close()
@@ -113,7 +116,11 @@ class Folder:
             for file in map(shard_file, _numbers(path)):
                 if file not in named:
                     (path / file).unlink(missing_ok=True)
+            for file in os.listdir(path):
+                if _TEMPORARY.fullmatch(file):  # of ``replace_file``
+                    (path / file).unlink(missing_ok=True)
         folder = cls(path, listed.bits, layout, lock)
+        folder._read = listed
         folder._left_out = {entry.file for entry in listed.shards if not entry.count}
         return folder
 
@@ -121,6 +128,10 @@ class Folder:
     def version(self) -> Version:
         """The last one."""
         return self._version
+
+    def is_last(self) -> bool:
+        """Whether nobody has changed the folder since it was opened."""
+        return read_shard_list(self.path) == self._read
 
     @contextmanager
     def reading(self) -> Iterator[Version]:
@@ -142,6 +153,8 @@ class Folder:
             OSError: the disk is full, ...; nothing has changed. Of the last sync alone it comes when the change is made
                 already, though a power cut might undo it whole.
         """
+        if self._closed:
+            raise RuntimeError("ShardedIndex: the index is closed")
         if not changes:
             return
         names = [shard_file(self._next + i) for i in range(len(changes))]
@@ -187,14 +200,19 @@ class Folder:
         self._retired &= used
 
     def discard(self) -> None:
-        """Undo ``made``: the folder is as it was, but there."""
+        """Undo ``made``, and close: the folder is as it was, but there."""
         for name in (LIST, _LOCK):
             (self.path / name).unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
-        """Let others write it."""
-        if self._lock is not None:
-            self._lock.close()
+        """Let others write it, once a change that is being made is made; there is none afterwards."""
+        with self.changing:
+            self._closed = True
+            if self._lock is not None and not self._lock.closed:
+                fcntl = _fcntl()
+                fcntl.flock(self._lock, fcntl.LOCK_UN)  # closed alone, a process forked meanwhile would hold it on
+                self._lock.close()
 
 
 def _changed(layout: Layout, changes: Sequence[Change], made: Sequence[Segment | None]) -> Layout:
@@ -225,12 +243,30 @@ def _locked(path: Path) -> IO[str]:
     Raises:
         RuntimeError: somebody else has it.
     """
+    fcntl = _fcntl()
+    while True:
+        file = open(path / _LOCK, "a")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            line = f"ShardedIndex: {path} is open for changes already, here or in another process"
+            raise RuntimeError(line) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path / _LOCK)):
+                return file
+        file.close()  # ``discard`` has removed it since it was opened: a lock of it keeps nobody out
+
+
+def _fcntl() -> Any:
     import fcntl  # late: reading needs none, where there is none
 
-    file = open(path / _LOCK, "a")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise RuntimeError(f"ShardedIndex: {path} is open for changes already, here or in another process") from None
-    return file
+    return fcntl
+
+
+def _listed_and_opened(path: Path) -> tuple[ShardList, Shards]:
+    """``shards.json`` and the files of that very list, whoever replaces it meanwhile."""
+    while True:
+        listed, opened = read_shard_list(path), open_shards(path)
+        if read_shard_list(path) == listed:
+            return listed, opened

@@ -81,9 +81,7 @@ class ShardedIndex(StoredRows):
             )
         path = Path(tempfile.mkdtemp(prefix="fasthash-shards-") if folder is None else folder).resolve()
         path.mkdir(exist_ok=True)
-        self._remove: Callable[[], object] = (
-            weakref.finalize(self, shutil.rmtree, path, ignore_errors=True) if owned else _nothing
-        )
+        self._remove: Callable[[], object] = weakref.finalize(self, _removed, path, os.getpid()) if owned else _nothing
         self._folder, self._read_only = Folder.made(path, bits, shards), False
         try:
             self._service = Service(ray, self._folder, mmap=False, options=options, op=op)
@@ -119,9 +117,16 @@ class ShardedIndex(StoredRows):
         op = f"{cls.__name__}.load"
         options = check_options(1 if shards is None else shards, replicas, threads, num_cpus, timeout, op)
         ray, index = connected(op), cls.__new__(cls)
-        index._folder = Folder.opened(Path(folder).resolve(), shards, cpus_of(ray), writable=not mmap)
         index._read_only, index._remove = mmap, _nothing
-        index._service = Service(ray, index._folder, mmap=mmap, options=options, op=op)
+        while True:
+            index._folder = Folder.opened(Path(folder).resolve(), shards, cpus_of(ray), writable=not mmap)
+            try:
+                index._service = Service(ray, index._folder, mmap=mmap, options=options, op=op)
+                break
+            except BaseException as error:
+                index._folder.close()
+                if not isinstance(error, RuntimeError) or index._folder.is_last():
+                    raise  # otherwise a writer has replaced files before the actors had opened them
         weakref.finalize(index, index._service.close)
         return index
 
@@ -189,6 +194,7 @@ class ShardedIndex(StoredRows):
         are read by parts, as they are sent to the shards. ``threads`` and further errors as in ``search``.
         """
         op, service = f"{type(self).__name__}.histograms", self._service
+        asking = service.asking(op)
         with self._folder.reading() as version:
             rows, masks, labels = questions.check_labelled(
                 version, self.bits, queries, query_labels, database_labels, op
@@ -197,7 +203,7 @@ class ShardedIndex(StoredRows):
             sent = [service.shared(array, len(version.segments)) for array in (rows, masks)]
             calls = questions.histogram_calls(version, (sent[0], sent[1]), labels, count, op)
             found = Histograms(*(np.zeros((len(rows), self.bits + 1), np.int64) for _ in range(2)))
-            for part in service.asking(op).stream(calls, 2 * self.shards):
+            for part in asking.stream(calls, 2 * self.shards):
                 found += Histograms(*part)
         return found
 
@@ -218,14 +224,21 @@ class ShardedIndex(StoredRows):
     ) -> list[Any]:
         """The answer of every shard that has rows."""
         service = self._service
+        asking = service.asking(op)
         rows = questions.check_queries(queries, self.bits, op)
         masks = questions.masks_of(version, allow, op)
         count = service.threads if threads is None else thread_count(threads, op)
         sent = service.shared(rows, self.shards)
-        return service.asking(op).answers(questions.scan_calls(version, method, sent, limit, masks, count))
+        return asking.answers(questions.scan_calls(version, method, sent, limit, masks, count))
 
     def _check_open(self, op: str) -> None:
         self._service.check_open(op)
+
+
+def _removed(path: Path, process: int) -> None:
+    """A temporary folder goes with the process that made it, not with one that was forked from it."""
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _nothing() -> None:

@@ -30,6 +30,7 @@ class Replica:
         self.node: str | None = None  # where it was asked to be started
         self.restarts = 0
         self.waiting = 0  # calls that it has not answered
+        self.left: list[Any] = []  # references of those that nobody waits for any more
         self.answered = False  # since it was started
 
 
@@ -64,6 +65,11 @@ class Replicas:
             avoid: actors that cannot answer; None when no other is left.
         """
         with self._lock:
+            for replica in self._all[shard]:
+                if replica.left:
+                    left = replica.left
+                    _, replica.left = self.ray.wait(left, num_returns=len(left), timeout=0)
+                    replica.waiting -= len(left) - len(replica.left)
             able = [replica for replica in self._all[shard] if replica.actor not in avoid]
             self._turn += 1
             first, count = self._turn, len(self._all[shard])
@@ -84,6 +90,12 @@ class Replicas:
             if replica.actor is actor:
                 replica.waiting -= 1
                 replica.answered = replica.answered or answered
+
+    def leave(self, replica: Replica, actor: Any, reference: Any) -> None:
+        """Nobody waits for a call any more; until the actor has answered it, other replicas come first."""
+        with self._lock:
+            if replica.actor is actor:
+                replica.left.append(reference)
 
     def lost(self, replica: Replica, actor: Any) -> None:
         """Start another actor in place of this one, once however many calls noticed."""
@@ -126,7 +138,7 @@ class Replicas:
         replica.actor = self._make.options(**options, scheduling_strategy=where).remote(
             spec.folder, spec.bits, spec.mmap
         )
-        replica.waiting, replica.answered = 0, False
+        replica.waiting, replica.left, replica.answered = 0, [], False
 
     def close(self) -> None:
         """End the actors."""

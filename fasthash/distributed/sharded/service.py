@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ class Service:
     def __init__(self, ray: Any, folder: Folder, *, mmap: bool, options: Options, op: str) -> None:
         """Start the actors and let each of them open its files."""
         self._ray, self._folder, self.timeout = ray, folder, options.timeout
+        self._process = os.getpid()
         shards = len(folder.version.layout)
         self.threads = options.threads or min(MAX_THREADS, max(1, cpus_of(ray) // shards))
         spec = Spec(str(folder.path), folder.bits, mmap, options.num_cpus)
@@ -35,7 +37,7 @@ class Service:
                 if self._replicas.settled(asking.answers(self._opening())):
                     break
         except BaseException:
-            self.close()
+            self._replicas.close()  # the folder is for whoever made it
             raise
 
     def _opening(self) -> list[Call]:
@@ -52,9 +54,13 @@ class Service:
         return Asking(self._replicas, self.timeout, op)
 
     def check_open(self, op: str) -> None:
-        """RuntimeError after ``close``."""
+        """RuntimeError after ``close``, or where Ray does not reach the actors any more."""
         if self._replicas.closed:
             raise RuntimeError(f"{op}: the index is closed")
+        if self._process != os.getpid():
+            raise RuntimeError(f"{op}: the index was opened before this process was forked; load its folder here")
+        if not self._ray.is_initialized():
+            raise RuntimeError(f"{op}: Ray was shut down, and the actors of the index with it; load its folder again")
 
     def shared(self, array: NDArray[Any], calls: int) -> Any:
         """An array that goes into several calls."""
@@ -86,7 +92,7 @@ class Service:
         if reference is not None:
             try:
                 node, pid = self._ray.get(reference)
-            except self._ray.exceptions.RayActorError:
+            except self._ray.exceptions.RayError:
                 self._replicas.lost(replica, actor)
             else:
                 self._replicas.done(replica, actor, answered=True)
@@ -95,6 +101,8 @@ class Service:
         return ReplicaStatus(False, None, None, replica.restarts)
 
     def close(self) -> None:
-        """End the actors, let others write the folder."""
+        """End the actors, let others write the folder. Of a forked process they are not to be ended."""
+        if self._process != os.getpid():
+            return
         self._replicas.close()
         self._folder.close()
