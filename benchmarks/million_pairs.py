@@ -140,11 +140,11 @@ def measure(folder: Path, method: str, steps: int, *, mapped: bool) -> dict[str,
     """Train, encode and score, in this process."""
     import torch
 
-    from fasthash import evaluation, training
+    from fasthash import _loop, evaluation, training
 
     torch.ones(2, 2, requires_grad=True).sum().backward()  # what starts once in a process is no part of the work
     sampler, counted = Sampler(), [0, 0.0]
-    step, batches = training.Stepper.step, training.batches
+    step, batches = _loop.Stepper.step, _loop.batches
 
     def counted_step(self: Any, phase: Any, index: Any) -> Any:
         started = time.perf_counter()
@@ -153,9 +153,9 @@ def measure(folder: Path, method: str, steps: int, *, mapped: bool) -> dict[str,
         counted[1] += time.perf_counter() - started
         return made
 
-    training.Stepper.step = counted_step  # type: ignore[method-assign]
+    _loop.Stepper.step = counted_step  # type: ignore[method-assign]
     if steps:
-        training.batches = lambda *given: islice(batches(*given), steps)  # type: ignore[attr-defined]
+        _loop.batches = lambda *given: islice(batches(*given), steps)  # type: ignore[attr-defined]
     evaluation.encode = sampler.during("encoding", evaluation.encode)
     evaluation.score = sampler.during("scoring", evaluation.score)
     data = load(folder, mapped=mapped)

@@ -42,7 +42,7 @@ def work(pairs: int, steps: int, out: Path) -> None:
     import numpy as np
     import torch
 
-    from fasthash import training
+    from fasthash import _loop, training
     from fasthash.data import PairedDataset
 
     torch.set_num_threads(1)
@@ -52,14 +52,14 @@ def work(pairs: int, steps: int, out: Path) -> None:
     labels[np.arange(len(labels)), rng.integers(CLASSES, size=len(labels))] = 1
     data = PairedDataset.from_arrays(image, text, query=np.arange(QUERIES), name="made up", labels=labels)
     del image, text, labels
-    whole, ends, seen = training.batches, [], {}  # type: ignore[attr-defined]
+    whole, ends, seen = _loop.batches, [], {}  # type: ignore[attr-defined]
 
     def few(*arguments: Any) -> Any:
         yield from islice(whole(*arguments), steps)
         seen["peak"] = memory("VmHWM")  # before the scores, which have nothing to do with it
         ends.append(time.perf_counter())
 
-    training.batches = few  # type: ignore[attr-defined]
+    _loop.batches = few  # type: ignore[attr-defined]
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again here
     before = memory("VmRSS")
     training.train(

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+WAIT = timedelta(hours=6)  # of the others in an exchange, while the first process scores
 MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")  # what each of several machines must be told
 
 
@@ -88,7 +91,7 @@ def _started() -> World | None:
 def can_start() -> bool:
     """Whether this program can be started again: it is a script or a module."""
     main = sys.modules["__main__"]
-    return not hasattr(sys, "ps1") and (main.__spec__ is not None or Path(sys.argv[0]).is_file())
+    return not hasattr(sys, "ps1") and (main.__spec__ is not None or Path(getattr(main, "__file__", "")).is_file())
 
 
 def fabric_of(device: str, precision: str, op: str = "train", world: World | None = None) -> Fabric:
@@ -120,7 +123,7 @@ def fabric_of(device: str, precision: str, op: str = "train", world: World | Non
         settings["accelerator"] = "cpu"  # also where there is MPS, which has no process group
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         settings["plugins"] = [LightningEnvironment()]  # whatever else the machine's environment speaks of
-    fabric = Fabric(devices=world.devices, num_nodes=world.nodes, strategy="ddp", **settings)
+    fabric = Fabric(devices=world.devices, num_nodes=world.nodes, strategy=DDPStrategy(timeout=WAIT), **settings)
     if launches:
         launch(fabric)
     return fabric

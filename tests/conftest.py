@@ -1,5 +1,6 @@
 """Settings of the whole run, made before anything imports triton."""
 
+import functools
 import os
 
 import pytest
@@ -25,6 +26,23 @@ def float32_stays_float32():
         return
     with _native.use_bf16("avx512_bf16"):
         yield
+
+
+@pytest.fixture(scope="session")
+def ranks_of(tmp_path_factory):
+    """Number of processes -> a group of so many, made when first asked for: starting one takes longer than its work."""
+    from rank_processes import Ranks
+
+    made = []
+
+    @functools.cache
+    def of(world):
+        made.append(Ranks(world, tmp_path_factory.mktemp("ranks")))
+        return made[-1]
+
+    yield of
+    for each in made:
+        each.close()
 
 
 def pytest_configure() -> None:

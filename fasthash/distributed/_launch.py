@@ -65,6 +65,10 @@ class Processes:
         if self.is_started:
             time.sleep(_SETTLE / 2)  # where the first one has met the same error it tells it, and ends this process
             return
+        if lost and _is_taken(error):
+            _end(0.0)
+            port = os.environ.get("MASTER_PORT")
+            raise RuntimeError(f"{self.op}: MASTER_PORT {port} is taken on this machine; name another") from error
         if lost and not _children:
             raise LostProcess(f"{self.op}: another process of the run has ended{self.hint}") from error
         if lost:
@@ -89,7 +93,7 @@ class Processes:
     def _watch(self) -> None:
         """Speak for a process that died where this one does not notice, waiting in an exchange."""
         while not self._ending.wait(_POLL):
-            if any(child.poll() not in (None, 0) for child in _children):
+            if any(child.poll() is not None for child in _children):
                 break
         if self._ending.wait(_SETTLE):
             return
@@ -104,14 +108,15 @@ class Processes:
         until = time.monotonic() + patience
         while True:
             codes = [(rank, child.poll()) for rank, child in enumerate(_children, start=2)]
-            dead = [(rank, code) for rank, code in codes if code not in (None, 0, _LOST)]
+            dead = [(rank, code) for rank, code in codes if code is not None and code != _LOST]
             if dead or time.monotonic() >= until:
                 break
             time.sleep(_POLL)
         if not dead:
             return f"{self.op}: another process of the run has ended{self.hint}"
-        rank, code = min(dead, key=lambda entry: entry[1] or 0)  # killed ones first: they did not end for the others
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        # killed ones first: they did not end for the others; last those whose program was through
+        rank, code = min(dead, key=lambda entry: (entry[1] == 0, entry[1]))
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"{self.op}: process {rank} of {self.devices} {how}{self.hint}"
 
 
@@ -128,8 +133,9 @@ def _end(patience: float) -> None:
 
 def _command() -> list[str]:
     """This program's own command."""
-    spec: Any = sys.modules["__main__"].__spec__
-    how = [os.path.abspath(sys.argv[0])] if spec is None else ["-m", spec.name]
+    main: Any = sys.modules["__main__"]
+    # not argv[0]: the program may have gone to another folder since
+    how = [main.__file__] if main.__spec__ is None else ["-m", main.__spec__.name]
     return [sys.executable, *how, *sys.argv[1:]]
 
 
@@ -139,6 +145,11 @@ def _is_lost(error: BaseException) -> bool:
 
     kinds = tuple(kind for name in ("DistBackendError", "DistNetworkError") if (kind := getattr(dist, name, None)))
     return isinstance(error, kinds) or any(word in str(error).lower() for word in _WORDS)
+
+
+def _is_taken(error: BaseException) -> bool:
+    """Whether the processes could not meet because somebody else listens at their port."""
+    return "eaddrinuse" in str(error).lower() or "address already in use" in str(error).lower()
 
 
 def _end_with(parent: int) -> None:

@@ -4,7 +4,7 @@ import million_pairs
 import numpy as np
 import pytest
 
-from fasthash import evaluation, training
+from fasthash import _loop, evaluation
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_both_ways_hold_the_same_data(folder):
 
 
 def test_steps_are_counted_and_parts_told_apart(folder, monkeypatch):
-    for module, name in ((training.Stepper, "step"), (training, "batches")):
+    for module, name in ((_loop.Stepper, "step"), (_loop, "batches")):
         monkeypatch.setattr(module, name, getattr(module, name))  # what is put in their place goes with the test
     for name in ("encode", "score"):
         monkeypatch.setattr(evaluation, name, getattr(evaluation, name))

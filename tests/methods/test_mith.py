@@ -217,7 +217,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(pairs, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fasthash.training.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("fasthash._loop.CHECKPOINT_SECONDS", 0.0)
         patch.setattr(KIND, "end_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train("mith", pairs, bits=8, epochs=2, out=tmp_path, **FAST)

@@ -1,9 +1,7 @@
 """Runs that the tests of several processes compare: every method, and some that are stopped and go on elsewhere."""
 
-import sys
-from pathlib import Path
+from contextlib import contextmanager
 
-import torch
 from small_data import FAST, make, make_bags
 
 from fasthash import methods, training
@@ -38,43 +36,43 @@ def options(name):
     return {key: (16,) for key in ("image_hidden", "text_hidden") if key in fields} | made
 
 
-def run(name, out=None, *, stop_after=None):
-    """A run, or the part that is there after some steps."""
+def run(rank, world, name, out=None, stop_after=None):
+    """What a run made as plain values, or what it said when it was stopped after some steps; on every process."""
     method, *kind = name.split(", ")
     data = make_bags() if "words" in kind else make(ROWS)
-    loop, worth, _networks.WORTH_ENTRIES = training._Loop, _networks.WORTH_ENTRIES, 0
-    if stop_after is not None:
-        training._Loop = stopping(stop_after)
     try:
-        return train(
-            method, data, bits=16, out=out, resume=True, accumulate=2 if "in parts" in kind else 1, device="cpu",
-            progress=False, **options(name),
-        )  # fmt: skip
+        with stopping(stop_after), words_as_entries():
+            made = train(
+                method, data, bits=16, out=out, resume=True, accumulate=2 if "in parts" in kind else 1, device="cpu",
+                progress=False, **options(name),
+            )  # fmt: skip
     except KeyboardInterrupt as stop:
         return str(stop)
+    learned = None if made.learned is None else (made.learned.packed, made.learned.rows)
+    return {key: value.numpy() for key, value in made.model.state_dict().items()}, made.history, learned
+
+
+@contextmanager
+def words_as_entries():
+    worth, _networks.WORTH_ENTRIES = _networks.WORTH_ENTRIES, 0
+    try:
+        yield
     finally:
-        training._Loop, _networks.WORTH_ENTRIES = loop, worth
+        _networks.WORTH_ENTRIES = worth
 
 
+@contextmanager
 def stopping(after):
-    class Stopping(training._Loop):
-        """As if somebody had pressed Ctrl-C in some step."""
+    """As if somebody had pressed Ctrl-C in some step."""
+    loop = training.Loop
 
+    class Stopping(loop):
         def _agreed(self, *wanted):
             return [self.steps == after, False]
 
-    return Stopping
-
-
-def work(out):
-    """What each of several processes does: whole runs, the rest of runs, and runs that others will end."""
-    for name in names():
-        run(name, out / name)
-    for name in STOPPED:
-        run(name, out / "begun elsewhere" / name)
-        assert run(name, out / "begun here" / name, stop_after=7).startswith("stopped in epoch")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    work(Path(sys.argv[1]))
+    if after is not None:
+        training.Loop = Stopping
+    try:
+        yield
+    finally:
+        training.Loop = loop

@@ -10,7 +10,7 @@ import small_data
 import tiny_clip
 import torch
 
-from fasthash import training
+from fasthash import _loop
 from fasthash.models import HashModel
 from fasthash.training import train
 
@@ -72,7 +72,7 @@ def test_parts_of_a_batch_make_the_same_step(small, method):
 def test_resumed_is_uninterrupted_and_saved_is_kept(small, method, tmp_path, monkeypatch):
     options = METHODS[method] | SHORT | {"dropout": 0.2, "image_hidden": (12,)}
     whole = train(method, small, bits=16, **options)
-    step, steps = training.Stepper.step, []
+    step, steps = _loop.Stepper.step, []
 
     def stopping_step(self, phase, index):
         made = step(self, phase, index)
@@ -81,10 +81,10 @@ def test_resumed_is_uninterrupted_and_saved_is_kept(small, method, tmp_path, mon
             os.kill(os.getpid(), signal.SIGINT)
         return made
 
-    monkeypatch.setattr(training.Stepper, "step", stopping_step)
+    monkeypatch.setattr(_loop.Stepper, "step", stopping_step)
     with pytest.raises(KeyboardInterrupt):
         train(method, small, bits=16, out=tmp_path, **options)
-    monkeypatch.setattr(training.Stepper, "step", step)
+    monkeypatch.setattr(_loop.Stepper, "step", step)
     resumed = train(method, small, bits=16, out=tmp_path, resume=True, **options)
     assert same(whole.model, resumed.model)
     assert [entry["loss_joint"] for entry in whole.history] == [entry["loss_joint"] for entry in resumed.history]

@@ -59,7 +59,7 @@ def test_machines_must_be_told_where_to_meet(monkeypatch):
 
 def test_a_notebook_cannot_be_started_again(monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys, "argv", ["-c"])
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     assert world_of("train", 1, None) == World()
     with pytest.raises(ValueError, match="train: devices 2 starts the program again .* put it into a script"):
         world_of("train", 2, None)
@@ -102,6 +102,53 @@ def test_an_exchange_that_fails_says_that_somebody_has_gone(monkeypatch):
         raise RuntimeError("gloo")
 
 
+def test_a_port_that_is_taken(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with (
+        pytest.raises(RuntimeError, match="^train: MASTER_PORT 29500 is taken on this machine; name another$"),
+        _launch.Processes("train", 2, 1, started=True),
+    ):
+        raise RuntimeError("The server socket has failed to listen on any local network address. code: EADDRINUSE")
+
+
+class Child:
+    """A process that has ended."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def poll(self):
+        return self.code
+
+    def wait(self, timeout):
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("codes", "line"),
+    [
+        ((0, None), "process 2 of 3 ended with exit code 0"),  # its program never came to the training
+        ((0, 1), "process 3 of 3 ended with exit code 1"),
+        ((1, -9), "process 3 of 3 was killed by signal 9"),
+        ((_launch._LOST, -9), "process 3 of 3 was killed by signal 9"),
+        ((_launch._LOST, None), "another process of the run has ended"),
+    ],
+)
+def test_the_process_that_ended_is_named(codes, line, monkeypatch, capsys):
+    monkeypatch.setattr(_launch, "_children", [Child(code) for code in codes])
+    for name in ("_POLL", "_SETTLE", "_PATIENCE"):
+        monkeypatch.setattr(_launch, name, 0.01)
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    _launch.Processes("train", 3, 1, started=False, hint="; go on")._watch()
+    assert ended == [2]
+    assert capsys.readouterr().err == f"fasthash: train: {line}; go on\n"
+
+
+def test_the_others_wait_while_the_first_process_scores():
+    assert _fabric.fabric_of("cpu", "32-true", world=World(2)).strategy._timeout == _fabric.WAIT
+
+
 def begin(*words):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, words)]
@@ -132,12 +179,12 @@ def others(program):
 
 @pytest.mark.slow
 @NO_PROC
-def test_the_command_line_is_interrupted_goes_on_and_survives_no_loss(tmp_path):
+def test_the_command_line_is_interrupted(tmp_path):
     out, history = tmp_path / "run", tmp_path / "run" / "history.csv"
-    command = ["-m", "fasthash", "train", "djsrh", "synthetic", *SMALL, "--out", out]
-    program = begin(*command, "--devices", "2")
+    program = begin("-m", "fasthash", "train", "djsrh", "synthetic", *SMALL, "--out", out, "--devices", "2")
     wait_until(history.exists, program)
-    assert len(others(program)) == 1
+    started = others(program)
+    assert len(started) == 1
     os.kill(program.pid, signal.SIGINT)  # the first process alone: it tells the others
     said, told = end(program)
     assert program.returncode == 130, told
@@ -146,51 +193,61 @@ def test_the_command_line_is_interrupted_goes_on_and_survives_no_loss(tmp_path):
     assert len(lines) == 1
     assert re.search(r"stopped in epoch \d+ of 100000; checkpoint in .*, go on with resume", lines[0])
     assert (out / "checkpoint.ckpt").exists()
-
-    program = begin(*command, "--resume", "--devices", "3")
-    size = history.stat().st_mtime_ns
-    wait_until(lambda: history.stat().st_mtime_ns != size, program)
-    started = others(program)
-    os.kill(started[1], signal.SIGKILL)
-    told = end(program)[1]
-    assert program.returncode == 2, told
-    lines = [line for line in told.splitlines() if line.startswith("fasthash:")]
-    want = f"fasthash: train: process 3 of 3 was killed by signal 9; go on from the checkpoint in {out}, if there is"
-    assert len(lines) == 1
-    assert lines[0].startswith(want)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert not Path(f"/proc/{started[0]}").exists()
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from small_data import FAST, make
+from fasthash import training
 from fasthash.training import train
 
-def say(text):  # whole lines: both processes write to one file
+def say(text):  # whole lines: all processes write to one file
     os.write(1, f"{text}\\n".encode())
 
+os.chdir("/")
+say(f"here is {os.getpid()}")
 for method in ("djsrh", "dcmh"):
-    run = train(method, make(), bits=8, device="cpu", devices=2, progress=False, **FAST[method])
-    say(f"{method} {run.scores.i2t!r} {len(run.history)}")
+    run = train(method, make(), bits=8, device="cpu", devices=3, progress=False, **FAST[method])
+    say(f"{method} {run.scores.i2t!r} {run.history[0]['i2t']!r} {len(run.history)}")
 try:
-    train("dcmh", make(), devices=3)
+    train("dcmh", make(), devices=2)
 except ValueError as error:
+    say(error)
+
+def dies(loop, *wanted):
+    if loop.steps == 3 and os.environ["RANK"] == "2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [False, False]
+
+training.Loop._agreed = dies
+try:
+    train("djsrh", make(), bits=8, device="cpu", devices=3, progress=False, out=sys.argv[2])
+except RuntimeError as error:
     say(error)
 """
 
 
 @pytest.mark.slow
-def test_a_script_runs_once_for_each_device(tmp_path):
+def test_a_script_runs_once_for_each_device_until_one_dies(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    program = begin(tmp_path / "script.py", Path(__file__).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        program = begin("script.py", Path(__file__).parent, tmp_path / "run")
     said, told = end(program)
     assert program.returncode == 0, told
     lines = sorted(said.splitlines())
-    assert len(lines) == 6
-    assert lines[::2] == lines[1::2], "both processes have the same scores"
-    assert [line.split()[0] for line in lines[::2]] == ["dcmh", "djsrh", "train:"]
-    assert lines[-1] == "train: devices must be 2, what the launcher started, got 3"
+    same = [line for line in lines if not line.startswith(("here is", "train: process"))]
+    assert len(same) == 9
+    assert same[::3] == same[1::3] == same[2::3], "all processes have the same scores"
+    assert [line.split()[0] for line in same[::3]] == ["dcmh", "djsrh", "train:"]
+    assert same[-1] == "train: devices must be 3, what the launcher started, got 2"
+    line = f"train: process 3 of 3 was killed by signal 9; go on from the checkpoint in {tmp_path / 'run'}, if there is"
+    assert [text.startswith(line) for text in lines if text.startswith("train: process")] == [True]
+    pids = [line.split()[-1] for line in lines if line.startswith("here is")]
+    assert len(pids) == 3
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 @pytest.mark.slow

@@ -2,96 +2,69 @@
 
 import functools
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import process_work
 import pytest
-import torch
-
-import fasthash
-from fasthash._run_folder import read_history
 
 pytestmark = pytest.mark.slow
-WORLDS = (2, 3)
 # float32 sums in another order, over two epochs; BertAdam divides by the size of gradients, however small
 TOLERANCE = {"mith": {"rtol": 2e-3, "atol": 2e-4}}
 ROUNDING = {"rtol": 2e-4, "atol": 2e-5}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """World -> folder of what so many processes made."""
-    home = tmp_path_factory.mktemp("worlds")
-    for name in process_work.STOPPED:
-        for world in WORLDS:
-            told = process_work.run(name, home / str(world) / "begun elsewhere" / name, stop_after=7)
-            assert told.startswith("stopped in epoch"), told
-    started = [launch(world, home / str(world)) for world in WORLDS]
-    for torchrun in started:
-        try:
-            told = torchrun.communicate(timeout=400)[1]
-        except subprocess.TimeoutExpired:
-            for each in started:
-                os.killpg(each.pid, signal.SIGKILL)  # the processes that it started, too
-            raise
-        assert torchrun.returncode == 0, told[-3000:]
-    return {world: home / str(world) for world in WORLDS}
-
-
-def launch(world, folder):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
-    command += [str(Path(process_work.__file__)), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
-
-
-@pytest.fixture(scope="module")
 def alone():
     """Runs of one process, each made when it is first asked for."""
-    return functools.cache(process_work.run)
+    return functools.cache(functools.partial(process_work.run, 0, 1))
 
 
-def assert_same_run(folder, name, want):
-    got = fasthash.HashModel.load(folder).state_dict()
-    for key, value in want.model.state_dict().items():
-        if value.is_floating_point():
-            near = TOLERANCE.get(name, ROUNDING)
-            torch.testing.assert_close(got[key], value, **near, msg=lambda text, key=key: f"{key}: {text}")
-    history = read_history(folder)
-    assert len(history) == len(want.history)
-    for entry, expected in zip(history, want.history, strict=True):
+def assert_same_run(name, got, want):
+    (state, history, learned), (want_state, want_history, want_learned) = got, want
+    assert state.keys() == want_state.keys()
+    for key, value in want_state.items():
+        near = TOLERANCE.get(name, ROUNDING)
+        np.testing.assert_allclose(state[key], value, **near, err_msg=key)
+    assert len(history) == len(want_history)
+    for entry, expected in zip(history, want_history, strict=True):
         for key in (key for key in expected if key.startswith(("loss_", "term_"))):
             assert entry[key] == pytest.approx(expected[key], rel=1e-4, abs=1e-6), key
-    if want.learned is not None:
-        with np.load(folder / "learned.npz") as learned:
-            np.testing.assert_array_equal(learned["packed"], want.learned.packed)
-            np.testing.assert_array_equal(learned["rows"], want.learned.rows)
-    assert not (folder / "checkpoint.ckpt").exists()
+    assert (learned is None) == (want_learned is None)
+    for codes, expected in zip(learned or (), want_learned or (), strict=True):
+        np.testing.assert_array_equal(codes, expected)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+def assert_one_run(results):
+    """Every process got the same, to the bit."""
+    state, history, learned = results[0]
+    for other_state, other_history, other_learned in results[1:]:
+        for key, value in state.items():
+            np.testing.assert_array_equal(other_state[key], value, err_msg=key)
+        for entry, expected in zip(other_history, history, strict=True):
+            assert entry | {"seconds": 0} == expected | {"seconds": 0}
+        np.testing.assert_equal(other_learned, learned)
+
+
 @pytest.mark.parametrize("name", process_work.names())
-def test_several_processes_train_what_one_trains(name, world, trained, alone):
-    assert_same_run(trained[world] / name, name, alone(name))
+def test_several_processes_train_what_one_trains(name, ranks_of, alone):
+    results = ranks_of(3)(process_work.run, name)
+    assert_same_run(name, results[0], alone(name))
+    assert_one_run(results)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("worlds", [(1, 2, 3), (3, 2, 1)], ids=["1 to 2 to 3", "3 to 2 to 1"])
 @pytest.mark.parametrize("name", process_work.STOPPED)
-def test_several_go_on_where_one_stopped(name, world, trained, alone):
-    folder = trained[world] / "begun elsewhere" / name
-    assert_same_run(folder, name, alone(name))
-    assert json.loads((folder / "run.json").read_text())["processes"] == world
+def test_any_number_goes_on_from_any_other(name, worlds, ranks_of, alone, tmp_path):
+    out = tmp_path / "run"
 
+    def run(world, stop_after=None):
+        if world == 1:
+            return [process_work.run(0, 1, name, out, stop_after)]
+        return ranks_of(world)(process_work.run, name, out, stop_after)
 
-@pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize("name", process_work.STOPPED)
-def test_one_goes_on_where_several_stopped(name, world, trained, alone):
-    folder = trained[world] / "begun here" / name
-    assert (folder / "checkpoint.ckpt").exists()
-    process_work.run(name, folder)
-    assert_same_run(folder, name, alone(name))
+    for world in worlds[:-1]:
+        assert all(told.startswith("stopped in epoch") for told in run(world, stop_after=4))
+        assert (out / "checkpoint.ckpt").exists()
+    assert_same_run(name, run(worlds[-1])[0], alone(name))
+    assert json.loads((out / "run.json").read_text())["processes"] == worlds[-1]
+    assert not (out / "checkpoint.ckpt").exists()

@@ -16,7 +16,7 @@ import torch
 from small_data import FAST
 
 import fasthash
-from fasthash import training
+from fasthash import _loop
 from fasthash.features import EfficientNetLite0
 from fasthash.models import backbones
 from fasthash.models.pictures import PictureRows
@@ -106,7 +106,7 @@ def test_same_seed_same_codes_other_seed_other_codes(signs):
 def test_resume_equals_uninterrupted(signs, method, stop_after, tmp_path, monkeypatch):
     options = {"image_backbone": "tiny"}
     whole = train(method, signs, bits=16, out=tmp_path / "whole", progress=False, **(SHORT[method] | options))
-    step, steps = training.Stepper.step, []
+    step, steps = _loop.Stepper.step, []
 
     def stopping_step(self, phase, index):
         made = step(self, phase, index)
@@ -115,10 +115,10 @@ def test_resume_equals_uninterrupted(signs, method, stop_after, tmp_path, monkey
             os.kill(os.getpid(), signal.SIGINT)
         return made
 
-    monkeypatch.setattr(training.Stepper, "step", stopping_step)
+    monkeypatch.setattr(_loop.Stepper, "step", stopping_step)
     with pytest.raises(KeyboardInterrupt):
         train(method, signs, bits=16, out=tmp_path / "parts", progress=False, **(SHORT[method] | options))
-    monkeypatch.setattr(training.Stepper, "step", step)
+    monkeypatch.setattr(_loop.Stepper, "step", step)
     parts = train(
         method, signs, bits=16, out=tmp_path / "parts", resume=True, progress=False, **SHORT[method] | options
     )
@@ -138,7 +138,7 @@ def test_accumulation_sees_the_same_pictures(signs):
 
 @pytest.mark.parametrize("method", sorted(SHORT))
 def test_pictures_are_made_for_the_phases_that_look_at_them(signs, method, monkeypatch):
-    looks, steps, take, step = [], [], PictureRows.take, training.Stepper.step
+    looks, steps, take, step = [], [], PictureRows.take, _loop.Stepper.step
 
     def counted_take(self, index):
         if self.view.augments:  # the training rows, not those of an evaluation
@@ -150,7 +150,7 @@ def test_pictures_are_made_for_the_phases_that_look_at_them(signs, method, monke
         return step(self, phase, index)
 
     monkeypatch.setattr(PictureRows, "take", counted_take)
-    monkeypatch.setattr(training.Stepper, "step", counted_step)
+    monkeypatch.setattr(_loop.Stepper, "step", counted_step)
     fit(signs, method, image_backbone="tiny", epochs=1)
     assert len(looks) == sum(name not in ("text", "label") for name in steps) > 0
 

@@ -6,7 +6,7 @@ import torch
 from small_data import FAST, make_bags
 
 import fasthash
-from fasthash import training
+from fasthash import _loop
 from fasthash.methods import _networks
 from fasthash.models import SparseRows, WordLinear
 from fasthash.training import train
@@ -57,7 +57,7 @@ def test_model_is_that_of_dense_rows(bags, name, monkeypatch):
 @pytest.mark.parametrize("name", METHODS)
 def test_resume_equals_uninterrupted(bags, name, tmp_path, monkeypatch):
     whole = run(name, bags, out=tmp_path / "whole")
-    step, count = training.Stepper.step, []
+    step, count = _loop.Stepper.step, []
 
     def stopping_step(self, phase, index):
         count.append(1)
@@ -65,12 +65,12 @@ def test_resume_equals_uninterrupted(bags, name, tmp_path, monkeypatch):
             raise RuntimeError("stop")
         return step(self, phase, index)
 
-    monkeypatch.setattr(training.Stepper, "step", stopping_step)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)  # after each step
+    monkeypatch.setattr(_loop.Stepper, "step", stopping_step)
+    monkeypatch.setattr(_loop, "CHECKPOINT_SECONDS", 0.0)  # after each step
     with pytest.raises(RuntimeError, match="stop"):
         run(name, bags, out=tmp_path / "parts")
-    monkeypatch.setattr(training.Stepper, "step", step)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 60.0)
+    monkeypatch.setattr(_loop.Stepper, "step", step)
+    monkeypatch.setattr(_loop, "CHECKPOINT_SECONDS", 60.0)
     resumed = run(name, bags, out=tmp_path / "parts", resume=True)
     for got, want in zip(resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(got, want)

@@ -5,7 +5,7 @@ import torch
 from lightning_fabric.plugins import MixedPrecision
 from small_data import FAST, make
 
-from fasthash import methods, training
+from fasthash import _loop, methods
 from fasthash._stepper import Stepper
 from fasthash.training import train
 
@@ -55,7 +55,7 @@ def test_parts_drop_the_same_units_in_both_passes():
     method, x = _Thinned(), torch.randn(7, 3)
     optimizers = {"all": torch.optim.SGD(method.parameters(), lr=0.0)}
     data = methods.TrainData(x, x)
-    fabric = training.Fabric(accelerator="cpu", devices=1)
+    fabric = _loop.Fabric(accelerator="cpu", devices=1)
     stepper = Stepper(fabric, method, data, optimizers, accumulate=3, compile=False)
     before = torch.get_rng_state()
     terms = stepper.step(methods.Phase("joint", ("all",)), torch.arange(7))
@@ -81,7 +81,7 @@ def test_a_scaled_loss_steps_as_an_unscaled_one():
         method, x = _Thinned(), torch.randn(7, 3)
         optimizers = {"all": torch.optim.AdamW(method.parameters(), lr=0.1, fused=True)}
         optimizers["again"] = torch.optim.SGD(method.parameters(), lr=0.01)
-        fabric = training.Fabric(accelerator="cpu", devices=1, **settings)
+        fabric = _loop.Fabric(accelerator="cpu", devices=1, **settings)
         stepper = Stepper(fabric, method, methods.TrainData(x, x), optimizers, accumulate=1, compile=False)
         torch.manual_seed(1)
         stepper.step(methods.Phase("joint", ("all", "again"), clip_norm=0.5), torch.arange(7))

@@ -11,7 +11,7 @@ import torch
 from small_data import FAST, LONGER, make
 
 import fasthash
-from fasthash import training
+from fasthash import _loop, training
 from fasthash.evaluation import random_codes, score
 from fasthash.training import train
 
@@ -48,7 +48,7 @@ def test_leaves_the_callers_random_state_alone(small):
 @pytest.mark.parametrize("stop_after", [1, 7, 12])
 def test_resume_equals_uninterrupted(small, method, stop_after, tmp_path, monkeypatch):
     whole = train(method, small, bits=16, out=tmp_path / "whole", progress=False, **FAST[method])
-    step, steps = training.Stepper.step, []
+    step, steps = _loop.Stepper.step, []
 
     def stopping_step(self, phase, index):
         terms = step(self, phase, index)
@@ -60,10 +60,10 @@ def test_resume_equals_uninterrupted(small, method, stop_after, tmp_path, monkey
     def signal_self():
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(training.Stepper, "step", stopping_step)
+    monkeypatch.setattr(_loop.Stepper, "step", stopping_step)
     with pytest.raises(KeyboardInterrupt, match="checkpoint in .*go on with resume"):
         train(method, small, bits=16, out=tmp_path / "parts", progress=False, **FAST[method])
-    monkeypatch.setattr(training.Stepper, "step", step)
+    monkeypatch.setattr(_loop.Stepper, "step", step)
     assert (tmp_path / "parts" / "checkpoint.ckpt").exists()
     resumed = train(method, small, bits=16, out=tmp_path / "parts", resume=True, progress=False, **FAST[method])
     for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
@@ -92,7 +92,7 @@ def test_run_folder_holds_what_a_user_needs(small, tmp_path):
 
 def test_a_finished_run_is_returned_not_trained_again(small, tmp_path, monkeypatch):
     run = train("dcmh", small, bits=16, out=tmp_path, progress=False, **FAST["dcmh"])
-    monkeypatch.setattr(training._Loop, "run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(_loop.Loop, "run", lambda *_: pytest.fail("trained again"))
     again = train("dcmh", small, bits=16, out=tmp_path, resume=True, progress=False, **FAST["dcmh"])
     assert again.scores.i2t == run.scores.i2t
     assert again.history == run.history
@@ -139,8 +139,8 @@ def test_diverging_under_a_clipped_norm_is_told_alike(small):
 def test_every_parameter_moves(small):
     run = train("dcmh", small, bits=8, progress=False, **(FAST["dcmh"] | {"epochs": 1}))
     torch.manual_seed(0)
-    start = training._Loop(
-        training.Fabric(accelerator="cpu", devices=1), fasthash.methods.get("dcmh"), small, 8, 0, run.options, 1, None
+    start = _loop.Loop(
+        _loop.Fabric(accelerator="cpu", devices=1), fasthash.methods.get("dcmh"), small, 8, 0, run.options, 1, None
     )
     for name, value in run.model.named_parameters():
         assert not torch.equal(value, start.method.get_parameter(name)), name
@@ -258,16 +258,16 @@ def test_out_must_not_be_a_file(small, tmp_path):
 
 
 def test_a_stop_during_the_last_scores_ends_after_them(small, tmp_path, monkeypatch):
-    evaluate = training.evaluation.evaluate
+    evaluate = _loop.evaluation.evaluate
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return evaluate(*args)
 
-    monkeypatch.setattr(training.evaluation, "evaluate", interrupted)
+    monkeypatch.setattr(_loop.evaluation, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train("djsrh", small, bits=8, out=tmp_path, eval_every=100, progress=False, **FAST["djsrh"])
-    monkeypatch.setattr(training.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(_loop.evaluation, "evaluate", evaluate)
     run = train("djsrh", small, bits=8, out=tmp_path, eval_every=100, resume=True, progress=False, **FAST["djsrh"])
     whole = train("djsrh", small, bits=8, progress=False, **FAST["djsrh"])
     assert run.scores.i2t == whole.scores.i2t

@@ -2,9 +2,10 @@
 
 import datetime
 import multiprocessing
+import os
 import traceback
 
-TIMEOUT = 60.0  # seconds for a call of all ranks, starting the processes included
+TIMEOUT = 120.0  # seconds for a call of all ranks, starting the processes included
 
 
 def serve(rank, world, meeting, pipe):
@@ -12,6 +13,8 @@ def serve(rank, world, meeting, pipe):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}  # as a launcher tells the trainer
+    os.environ |= {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
     timeout = datetime.timedelta(seconds=TIMEOUT)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world, timeout=timeout)
     while (request := pipe.recv()) is not None:
