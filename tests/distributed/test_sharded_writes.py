@@ -198,7 +198,7 @@ def test_searches_see_a_change_whole_or_not_at_all(filled):
 
 def test_one_writer_at_a_time_and_any_number_of_readers(filled, rng):
     index, truth = filled
-    with pytest.raises(RuntimeError, match="is open for changes already, here or in another process"):
+    with pytest.raises(RuntimeError, match="is open for changes already, here or elsewhere"):
         ShardedIndex.load(index.folder, mmap=False)
     with ShardedIndex.load(index.folder, shards=1) as reader:
         assert_same_answers(reader, truth, rng)
@@ -244,36 +244,20 @@ def test_a_reader_whose_files_are_replaced_before_its_actors_open_them(filled, r
         assert_same_answers(reader, truth, rng)
 
 
-def test_the_lock_of_a_folder(tmp_path):
-    """Without a cluster: it is given back also where a forked process has it open, and none is held of a lost file."""
+def test_a_folder_has_one_writer(tmp_path, rng):
+    """Without a cluster: an index that is open for changes, or ``write_shards``; what a killed one left is removed."""
     folder = sharded_folder.Folder.made(tmp_path, BITS, 1)
-    held = os.dup(folder._lock.fileno())  # as a fork does
-    folder.close()
     (tmp_path / f".fasthash-{'0' * 16}.tmp").touch()  # of a writer that was killed
-    folder = sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
-    os.close(held)
-    assert sorted(os.listdir(tmp_path)) == [".shards.lock", "shards.json"]
     with pytest.raises(RuntimeError, match="is open for changes already"):
         sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    block = rng.integers(0, 256, (3, BITS // 8), dtype=np.uint8)
+    with pytest.raises(RuntimeError, match="somebody else is writing shards"):
+        write_shards(tmp_path, [block], BITS, overwrite=True)
     folder.close()
-
-
-def test_a_lock_file_that_is_removed_as_it_is_taken(tmp_path, monkeypatch):
-    """Such a lock would keep nobody out: another is taken, of the file that is there."""
-    import fcntl
-
-    take, removed = fcntl.flock, []
-
-    def flock(file, how):
-        if not removed:
-            removed.append((tmp_path / ".shards.lock").unlink())
-        return take(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    folder = sharded_folder.Folder.made(tmp_path, BITS, 1)
-    assert removed
-    with pytest.raises(RuntimeError, match="is open for changes already"):
-        sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    assert len(write_shards(tmp_path, [block], BITS, overwrite=True)) == 3
+    (tmp_path / f".fasthash-{'1' * 16}.tmp").touch()
+    folder = sharded_folder.Folder.opened(tmp_path, 1, 1, writable=True)
+    assert sorted(os.listdir(tmp_path)) == ["shard-00000.safetensors", "shards.json"]
     folder.close()
 
 

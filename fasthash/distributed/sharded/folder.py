@@ -13,11 +13,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
+from fasthash._files import locked_folder
 from fasthash.distributed.sharded.changes import Change, Layout, Segment, spread
 from fasthash.search import storage
 from fasthash.search.shard_files import (
@@ -35,7 +35,6 @@ from fasthash.search.shard_files import (
 from fasthash.search.shards import Shards, open_shards
 from fasthash.search.snapshot import Snapshot
 
-_LOCK = ".shards.lock"
 _WRITERS = 4  # files written at once
 _TEMPORARY = re.compile(r"\.fasthash-[0-9a-f]{16}\.tmp")
 
@@ -70,7 +69,7 @@ class Version:
 class Folder:
     """A folder of shards that one index reads, and writes if it may. ``changing`` is held by whoever changes it."""
 
-    def __init__(self, path: Path, bits: int, layout: Layout, lock: IO[str] | None) -> None:
+    def __init__(self, path: Path, bits: int, layout: Layout, lock: ExitStack) -> None:
         self.path, self.bits = path, bits
         self.changing = threading.Lock()
         self._lock, self._state, self._closed = lock, threading.Lock(), False
@@ -88,8 +87,9 @@ class Folder:
         Raises:
             FileExistsError: there is one.
         """
-        lock = None if is_folder_of_shards(path) else _locked(path)
+        lock = ExitStack() if is_folder_of_shards(path) else _locked(path)
         if is_folder_of_shards(path):  # looked at again: another process may have made it before the lock was taken
+            lock.close()
             raise FileExistsError(f"ShardedIndex: {path} is a folder of shards already; open it with ShardedIndex.load")
         write_shard_list(path, ShardList(bits, ()))
         return cls(path, bits, ((),) * shards, lock)
@@ -100,12 +100,11 @@ class Folder:
 
         shards: None for one a file, ``most`` of them at most.
         """
-        lock = _locked(path) if writable and is_folder_of_shards(path) else None
+        lock = _locked(path) if writable and is_folder_of_shards(path) else ExitStack()
         try:
             listed, opened = _listed_and_opened(path)
         except BaseException:
-            if lock is not None:
-                lock.close()
+            lock.close()
             raise
         rows = {entry: index._rows for entry, index in zip(listed.shards, opened.indexes, strict=True)}
         entries = [entry for entry in listed.shards if entry.count]
@@ -201,18 +200,14 @@ class Folder:
 
     def discard(self) -> None:
         """Undo ``made``, and close: the folder is as it was, but there."""
-        for name in (LIST, _LOCK):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / LIST).unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
         """Let others write it, once a change that is being made is made; there is none afterwards."""
         with self.changing:
             self._closed = True
-            if self._lock is not None and not self._lock.closed:
-                fcntl = _fcntl()
-                fcntl.flock(self._lock, fcntl.LOCK_UN)  # closed alone, a process forked meanwhile would hold it on
-                self._lock.close()
+            self._lock.close()
 
 
 def _changed(layout: Layout, changes: Sequence[Change], made: Sequence[Segment | None]) -> Layout:
@@ -237,31 +232,15 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _locked(path: Path) -> IO[str]:
-    """A lock that nobody else can have until it is closed or its process ends.
+def _locked(path: Path) -> ExitStack:
+    """Nobody else writes the folder, as index or by ``write_shards``, until this is closed or its process ends.
 
     Raises:
-        RuntimeError: somebody else has it.
+        RuntimeError: somebody else does.
     """
-    fcntl = _fcntl()
-    while True:
-        file = open(path / _LOCK, "a")  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            line = f"ShardedIndex: {path} is open for changes already, here or in another process"
-            raise RuntimeError(line) from None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path / _LOCK)):
-                return file
-        file.close()  # ``discard`` has removed it since it was opened: a lock of it keeps nobody out
-
-
-def _fcntl() -> Any:
-    import fcntl  # late: reading needs none, where there is none
-
-    return fcntl
+    lock = ExitStack()
+    lock.enter_context(locked_folder(path, f"ShardedIndex: {path} is open for changes already, here or elsewhere"))
+    return lock
 
 
 def _listed_and_opened(path: Path) -> tuple[ShardList, Shards]:
