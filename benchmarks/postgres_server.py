@@ -42,6 +42,9 @@ class PostgresServer:
             self._as: dict[str, Any] = _account(self._folder)
             self._programs = self._usable(_programs())
             self._start(_SETTINGS | settings)
+        except (OSError, KeyError, subprocess.SubprocessError) as error:  # no such account, a folder that is shut
+            self.close()
+            raise RuntimeError(f"PostgreSQL cannot start here: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -52,7 +55,11 @@ class PostgresServer:
     def close(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)  # ends the sessions that are left, too
-            self._process.wait(_PATIENCE)
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _usable(self, root: Path) -> Path:

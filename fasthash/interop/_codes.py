@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash.codes import MAX_BITS, check_packed, packed_width
-from fasthash.search import BinaryIndex
-from fasthash.search.snapshot import Snapshot, check_ids, sorted_by_id
+from fasthash.search import BinaryIndex, Shards
+from fasthash.search.snapshot import Snapshot, ascending, check_ids, first_repeated, sorted_by_id
 
 BATCH = 1 << 18  # rows handed over at once: 2 MB of 64-bit codes, and as much of ids
 Rows = tuple[NDArray[np.int64], NDArray[np.uint8]]  # ids [m], packed [m, ceil(bits / 8)]
@@ -40,6 +41,54 @@ def moment(index: Source, op: str) -> Source:
     if not all(hasattr(index, name) for name in ("bits", "__len__", "batches")):
         raise TypeError(f"{op}: index must be a BinaryIndex or Shards, got {type(index).__name__}")
     return copy.copy(index) if isinstance(index, BinaryIndex) else index
+
+
+class Checked:
+    """Codes whose rows are looked at as they are handed over: no target has to find out what is wrong with them.
+
+    An index and shards vouch for their ids. Other streams are checked for ids that are there twice: on the way while
+    ids ascend; where they do not, the ids are kept, 8 bytes a code, and compared when the last row is out.
+    """
+
+    def __init__(self, source: Codes, op: str) -> None:
+        self._source, self._op = moment(source, op), op
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def bits(self) -> int:
+        """Code length."""
+        return self._source.bits
+
+    def batches(self, size: int = BATCH) -> Iterator[Rows]:
+        """As of the source.
+
+        Raises:
+            ValueError: wrong shapes or dtypes, a non-zero padding bit, an id that is negative, too large or there
+                twice.
+        """
+        vouched, last, kept = isinstance(self._source, BinaryIndex | Shards), -1, list[NDArray[np.int64]]()
+        for number, (some, packed) in enumerate(self._source.batches(size)):
+            codes = check_packed(packed, self.bits, self._op, "codes")
+            ids = check_ids(some, self._op, len(codes), "codes")
+            if not (vouched or kept) and len(ids):
+                if ids[0] > last and ascending(ids):
+                    last = int(ids[-1])
+                else:
+                    self._refuse_repeated(np.append(ids, last))  # without a second pass, which a COPY does not have
+                    # the ids before these were let go
+                    kept = [np.array(before) for before, _ in islice(self._source.batches(size), number)]
+                    kept.append(np.array(ids))
+            elif kept:
+                kept.append(np.array(ids))
+            yield ids, codes
+        if kept:
+            self._refuse_repeated(np.concatenate(kept))
+
+    def _refuse_repeated(self, ids: NDArray[np.int64]) -> None:
+        if (twice := first_repeated(np.sort(ids))) is not None:
+            raise ValueError(f"{self._op}: id {twice} is twice in ids")
 
 
 def numbered(index: Codes) -> bool:

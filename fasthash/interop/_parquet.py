@@ -10,7 +10,7 @@ from typing import Any
 from fasthash._arguments import whole_number
 from fasthash._files import replace_file
 from fasthash.features._progress import Progress, progress_bar
-from fasthash.interop._codes import BATCH, Codes, Rows, gathered, moment
+from fasthash.interop._codes import BATCH, Checked, Codes, Rows, gathered
 from fasthash.interop._schema import PARQUET_OPTIONS, Layout, layout, pyarrow, record_batch, schema
 from fasthash.search import BinaryIndex
 
@@ -73,7 +73,7 @@ def parquet_batches(
         id_column, column: as in ``from_arrow``.
     Returns:
         ``bits``, ``len`` and ``batches(size)`` of an index; iterating gives (ids, codes). Padding bits, and ids
-        that are there twice, are looked at where an index or shards are made of the rows.
+        that are there twice, are looked at where an index, shards or another system takes the rows.
     Raises:
         RuntimeError: pyarrow is not installed.
         FileNotFoundError: no such file, or a folder without any.
@@ -129,12 +129,13 @@ def write_parquet(
         progress: True for a bar on a terminal, or a callback (done, total).
     Raises:
         RuntimeError: pyarrow is not installed.
-        TypeError, ValueError: an argument is something else.
+        TypeError, ValueError: an argument is something else; rows of a stream with a non-zero padding bit, or an id
+            that is negative or there twice.
         OSError: as from the file system; an older file at ``path`` is then untouched.
     """
     op = "write_parquet"
     parquet, size = pyarrow(op, "pyarrow.parquet"), whole_number(rows_per_group, 1, MAX_ROWS, op, "rows_per_group")
-    rows = moment(index, op)
+    rows = Checked(index, op)
     kind = schema(rows.bits, metadata)
 
     def write(temporary: Path) -> None:

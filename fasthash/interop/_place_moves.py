@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 from fasthash import search
 from fasthash._files import replace_file
@@ -13,6 +16,7 @@ from fasthash.interop._codes import BATCH, Codes, gathered, to_index, width_to_b
 from fasthash.search import BinaryIndex, faiss_file
 
 _ID_MAP_HEADER = 25  # bytes before the index within an id map of FAISS
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")  # parameters of a URI of PostgreSQL
 
 
 def in_memory(codes: Codes, op: str) -> BinaryIndex:
@@ -29,11 +33,20 @@ def table_of(where: str) -> tuple[str, str]:
 
 
 def shown(where: str) -> str:
-    """An address without its password."""
+    """An address without its passwords."""
     head, slashes, rest = where.partition("://")
+    if slashes:
+        rest, mark, table = rest.rpartition("#") if "#" in rest else (rest, "", "")
+        # before the user's part: a password in a parameter may have an @
+        rest = re.sub(r"([?&])([^=&?]*)=([^&]*)", _without_secret, rest) + mark + table
     user, at, host = rest.rpartition("@")
     name, colon, _ = user.partition(":")
-    return f"{head}://{name}:***@{host}" if slashes and at and colon else where
+    return f"{head}://{name}:***@{host}" if slashes and at and colon else head + slashes + rest
+
+
+def _without_secret(parameter: re.Match[str]) -> str:
+    before, name, _ = parameter.groups()
+    return f"{before}{name}=***" if unquote(name) in _SECRETS else parameter[0]
 
 
 def read_own(where: str, bits: int | None) -> Codes:
@@ -87,7 +100,15 @@ def write_faiss(codes: Codes, where: str, kind: str | None, overwrite: bool, pro
 
     live = to_faiss(codes, kind, progress=progress)
     faiss = require("faiss", "faiss-cpu", "faiss", where)
-    replace_file(where, lambda path: faiss.write_index_binary(live, str(path)))
+    _put(where, lambda path: faiss.write_index_binary(live, path))
+
+
+def _put(where: str, save: Callable[[str], object]) -> None:
+    """A file that another library writes; OSError where it fails, as when the disk is full."""
+    try:
+        replace_file(where, lambda path: save(str(path)))
+    except RuntimeError as error:
+        raise OSError(f"cannot write {where}: {' '.join(str(error).split())}") from None
 
 
 def read_usearch(where: str, bits: int | None) -> Codes:
@@ -109,7 +130,7 @@ def write_usearch(codes: Codes, where: str, kind: str | None, overwrite: bool, p
     from fasthash.interop.usearch import to_usearch
 
     live = to_usearch(codes, progress=progress)
-    replace_file(where, lambda path: live.save(str(path)))
+    _put(where, live.save)
 
 
 def read_parquet(where: str, bits: int | None) -> Codes:

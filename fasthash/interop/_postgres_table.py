@@ -11,7 +11,7 @@ from fasthash.codes import MAX_BITS
 from fasthash.interop._codes import Rows
 from fasthash.interop._postgres_connection import checked_name, identifier, psycopg, transaction
 from fasthash.interop._postgres_copy import received
-from fasthash.interop._schema import FORMAT, RULES, VERSION, _stated_bits
+from fasthash.interop._schema import FORMAT, RULES, VERSION, stated_bits
 
 MAX_ROWS = 1 << 26  # of a batch
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -139,6 +139,10 @@ class TableCodes:
         """Code length."""
         return self._bits
 
+    def is_of(self, connection: Any, place: Place) -> bool:
+        """Whether these are the rows of this table, by the same connection or conninfo."""
+        return self._connection == connection and self._place.said[0] == place.said[0]
+
     def batches(self, size: int = 65536) -> Iterator[Rows]:
         """(ids int64 [m], codes uint8 [m, ceil(bits / 8)]) by ascending id, m <= size; of one moment.
 
@@ -176,6 +180,6 @@ def _check_comment(comment: str | None, bits: int, table: str, op: str) -> None:
     if not isinstance(said, dict):
         return
     where = f"the comment of table {table}"
-    stated = _stated_bits({key.encode(): str(value).encode() for key, value in said.items()}, op, where)
+    stated = stated_bits({key.encode(): str(value).encode() for key, value in said.items()}, op, where)
     if stated not in (None, bits):
         raise ValueError(f"{op}: {where} says codes of {stated} bits, the column holds {bits}")

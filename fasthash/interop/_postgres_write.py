@@ -11,7 +11,7 @@ from fasthash.interop._codes import Codes, Rows, moment
 from fasthash.interop._postgres_connection import transaction
 from fasthash.interop._postgres_copy import HEADER, TRAILER, rows_at_once, sent
 from fasthash.interop._postgres_index import HNSW, IVFFlat, build
-from fasthash.interop._postgres_table import Place, create, is_there, there
+from fasthash.interop._postgres_table import Place, TableCodes, create, is_there, there
 from fasthash.search.snapshot import check_ids
 
 _MODES = ("create", "append", "overwrite")
@@ -57,6 +57,8 @@ def write(
     _check_index(approximate, op, optional=True)
     length, total, batches = _stream(rows, bits, op)
     place = Place.of(table, id_column, column, op)
+    if mode == "overwrite" and isinstance(rows, TableCodes) and rows.is_of(connection, place):
+        raise ValueError(f"{op}: rows are those of table {table} itself, which 'overwrite' drops first")
     with progress_bar("PostgreSQL", total, progress) as say, transaction(connection, op) as cursor:
         made = _prepare(cursor, place, length, mode, op)
         written = 0

@@ -103,7 +103,7 @@ def layout(kind: Any, bits: int | None, id_column: str | None, column: str, op: 
     for name in (column,) if id_column is None else (id_column, column):
         if kind.names.count(name) != 1:
             raise ValueError(f"{op}: {where or 'table'} must have one column {name!r}, it has {', '.join(kind.names)}")
-    stated = _stated_bits(kind.metadata or {}, op, where)
+    stated = stated_bits(kind.metadata or {}, op, where)
     if None not in (bits, stated) and bits != stated:
         raise ValueError(f"{op}: bits must be {stated}, as the metadata{where and f' of {where}'} say, got {bits}")
     known = stated if bits is None else bits
@@ -113,7 +113,7 @@ def layout(kind: Any, bits: int | None, id_column: str | None, column: str, op: 
     return Layout(known, width if known is None else packed_width(known), id_column, column)
 
 
-def _stated_bits(metadata: Mapping[bytes, bytes], op: str, where: str) -> int | None:
+def stated_bits(metadata: Mapping[bytes, bytes], op: str, where: str) -> int | None:
     """bits of the metadata that ``schema`` writes; None where there are none."""
     said = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in metadata.items()}
     if said.get("format") != FORMAT:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fasthash.interop._codes import BATCH, Codes, Rows, gathered, moment
+from fasthash.interop._codes import BATCH, Checked, Codes, Rows, gathered
 from fasthash.interop._parquet import ParquetCodes, parquet_batches, read_parquet, write_parquet
 from fasthash.interop._schema import PARQUET_OPTIONS, layout, pyarrow, record_batch, schema
 from fasthash.search import BinaryIndex
@@ -29,8 +29,9 @@ def to_arrow(index: Codes) -> Any:
     Raises:
         RuntimeError: pyarrow is not installed.
         TypeError: index is something else.
+        ValueError: rows of a stream as in ``write_parquet``.
     """
-    pa, rows = pyarrow("to_arrow"), moment(index, "to_arrow")
+    pa, rows = pyarrow("to_arrow"), Checked(index, "to_arrow")
     kind = schema(rows.bits)
     return pa.Table.from_batches([record_batch(ids, codes, kind) for ids, codes in rows.batches(BATCH)], kind)
 

@@ -26,7 +26,7 @@ from fasthash._arguments import whole_number
 from fasthash.codes import MAX_BITS, check_packed, packed_width
 from fasthash.features._packages import require
 from fasthash.features._progress import Progress, progress_bar
-from fasthash.interop._codes import BATCH, Codes, moment, numbered, to_index
+from fasthash.interop._codes import BATCH, Checked, Codes, numbered, to_index
 from fasthash.interop._faiss_rows import stored
 from fasthash.search import BinaryIndex
 
@@ -53,10 +53,11 @@ def to_faiss(index: Codes, kind: str = "flat", *, pad: bool = False, progress: P
     Raises:
         RuntimeError: faiss is not installed.
         TypeError, ValueError: an argument is something else, an option the kind does not have, a code length that is
-            no multiple of 8 without ``pad``, lists without a code to train them on.
+            no multiple of 8 without ``pad``, lists without a code to train them on; rows of a stream with a non-zero
+            padding bit, or an id that is negative or there twice.
     """
     op = "to_faiss"
-    faiss, rows = _faiss(op), moment(index, op)
+    faiss, rows = _faiss(op), Checked(index, op)
     if kind not in _OPTIONS:
         raise ValueError(f"{op}: kind must be one of {', '.join(_OPTIONS)}, got {kind!r}")
     if wrong := sorted(set(options) - set(_OPTIONS[kind])):

@@ -19,7 +19,7 @@ from fasthash._hamming import MAX_K, NO_DISTANCE, NO_ID
 from fasthash.codes import check_packed
 from fasthash.features._packages import require
 from fasthash.features._progress import Progress, progress_bar
-from fasthash.interop._codes import BATCH, Codes, Rows, gathered, moment
+from fasthash.interop._codes import BATCH, Checked, Codes, Rows, gathered
 from fasthash.interop._lance_tables import check_fits, existing, opened, own_layout, written
 from fasthash.interop._schema import layout
 from fasthash.search import BinaryIndex
@@ -51,10 +51,11 @@ def write_lance(
         the ``lancedb`` table.
     Raises:
         RuntimeError: lancedb is not installed.
-        TypeError, ValueError: an argument is something else, the table exists, or one to append to does not fit.
+        TypeError, ValueError: an argument is something else, the table exists, or one to append to does not fit;
+            rows of a stream with a non-zero padding bit, or an id that is negative or there twice.
     """
     op = "write_lance"
-    lancedb, rows = _lancedb(op), moment(index, op)
+    lancedb, rows = _lancedb(op), Checked(index, op)
     if mode not in _MODES:
         raise ValueError(f"{op}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
     if partitions is not None:

@@ -19,7 +19,7 @@ from fasthash._arguments import thread_count, whole_number
 from fasthash.codes import MAX_BITS, packed_width
 from fasthash.features._packages import require
 from fasthash.features._progress import Progress, progress_bar
-from fasthash.interop._codes import Codes, Rows, gathered, moment
+from fasthash.interop._codes import Checked, Codes, Rows, gathered
 from fasthash.search import BinaryIndex
 from fasthash.search.snapshot import check_ids, first_repeated
 
@@ -48,10 +48,11 @@ def to_usearch(
         the index: searches take packed queries uint8 [nq, ceil(bits / 8)]; ``save(path)`` writes its own file.
     Raises:
         RuntimeError: usearch is not installed.
-        TypeError, ValueError: an argument is something else.
+        TypeError, ValueError: an argument is something else; rows of a stream with a non-zero padding bit, or an id
+            that is negative or there twice.
     """
     op = "to_usearch"
-    usearch, rows = _usearch(op), moment(index, op)
+    usearch, rows = _usearch(op), Checked(index, op)
     live = usearch.Index(
         ndim=rows.bits,
         metric=usearch.MetricKind.Hamming,
@@ -63,7 +64,9 @@ def to_usearch(
     workers = thread_count(threads, op)
     with progress_bar("USearch", len(rows), progress) as say:
         for ids, codes in rows.batches(_STEP):
-            live.add(ids.astype(np.uint64), np.ascontiguousarray(codes), threads=workers)
+            keys = ids.astype(np.uint64)
+            _refuse_repeated(live, keys, op)
+            live.add(keys, np.ascontiguousarray(codes), threads=workers)
             say(len(live))
     return live
 
@@ -100,6 +103,14 @@ def from_usearch(live: Any) -> BinaryIndex:
             yield some.astype(np.int64), np.stack(live.get(some)).reshape(len(some), packed_width(live.ndim))
 
     return gathered(batches(), live.ndim, op)
+
+
+def _refuse_repeated(live: Any, keys: NDArray[np.uint64], op: str) -> None:
+    """ValueError names a key that is in the index or stands twice; USearch itself does not say which."""
+    there = keys[np.asarray(live.contains(keys), np.bool_)] if len(live) and len(keys) else keys[:0]
+    twice = int(there[0]) if len(there) else first_repeated(np.sort(keys).astype(np.int64))
+    if twice is not None:
+        raise ValueError(f"{op}: id {twice} is twice in ids")
 
 
 def _name(kind: Any) -> str:

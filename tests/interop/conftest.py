@@ -18,11 +18,13 @@ def postgres_server():
         server = PostgresServer()
     except RuntimeError as error:
         pytest.skip(str(error))
-    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-        connection.execute("CREATE DATABASE plain")
-    yield server
-    server.close()
+    try:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+            connection.execute("CREATE DATABASE plain")
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")

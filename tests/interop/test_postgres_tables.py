@@ -111,6 +111,15 @@ def test_overwrite(connection):
     assert_same(postgres.read(connection, "codes"), new)
 
 
+def test_a_table_is_not_overwritten_by_its_own_rows(connection, postgres_server):
+    index = made(64, 10)
+    postgres.write(index, connection, "codes")
+    for place in (connection, postgres_server.conninfo()):
+        with pytest.raises(ValueError, match="rows are those of table codes itself, which 'overwrite' drops first"):
+            postgres.write(postgres.table_codes(place, "codes"), place, "codes", mode="overwrite")
+    assert_same(postgres.read(connection, "codes"), index)
+
+
 def test_conninfo_and_transactions_of_others(connection, postgres_server):
     index = made(64, 10)
     postgres.write(index, postgres_server.conninfo(), "by_name")

@@ -1,6 +1,7 @@
 """``fasthash index export``, ``import`` and ``info``: every place, both ways, and what they refuse."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -205,6 +206,43 @@ def test_what_fails_midway_leaves_what_was_there(target, place):
 def test_a_password_is_not_shown():
     assert transfer.shown("postgresql://me:secret@host/db#t") == "postgresql://me:***@host/db#t"
     assert transfer.shown("lance:folder#t") == "lance:folder#t"
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        ("postgresql://host/db?password=secret#t", "postgresql://host/db?password=***#t"),
+        ("postgresql://me:secret@host/db?password=secret#t", "postgresql://me:***@host/db?password=***#t"),
+        ("postgresql://h:5/db?a=1&password=s@cr#t&host=b#t", "postgresql://h:5/db?a=1&password=***&host=b#t"),
+        ("postgresql://h/db?pass%77ord=secret&sslpassword=secret", "postgresql://h/db?pass%77ord=***&sslpassword=***"),
+        ("postgresql://me@h:5/db?host=b#t", "postgresql://me@h:5/db?host=b#t"),
+    ],
+)
+def test_a_password_in_the_parameters_is_not_shown(address, want):
+    assert transfer.shown(address) == want
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "module"),
+    [("a.faiss", "hnsw", "faiss"), ("a.usearch", None, "usearch"), ("a.faiss", "flat", "")],
+)
+def test_a_full_disk_is_an_oserror_and_leaves_what_was_there(target, kind, module, place):
+    resource = pytest.importorskip("resource")
+    if module:
+        pytest.importorskip(module)
+    transfer.write_codes(made(64, 20), target, kind=kind)
+    before, content = names(place), (place / target).read_bytes()
+    index, limits = made(64, 3000), resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16384, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            transfer.write_codes(index, target, kind=kind, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert names(place) == before
+    assert (place / target).read_bytes() == content
 
 
 def test_an_exported_index_answers_as_its_source(place):
