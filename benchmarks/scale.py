@@ -119,9 +119,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = measure_all(sizes(arguments.quick, arguments.billion), arguments.scratch)
-    described = machine.described(("numpy",))
-    replace_file(target, lambda path: path.write_text(scale_model.as_json(described, rows)))
-    page = scale_pages.page(described, rows)
+    text = scale_model.as_json(machine.described(("numpy",)), rows)
+    replace_file(target, lambda path: path.write_text(text))
+    page = scale_pages.page(*scale_model.load(target))  # of what is kept, which is rounded
     replace_file(target.with_suffix(".md"), lambda path: path.write_text(page))
     for written in (target, target.with_suffix(".md")):
         print(os.path.relpath(written))
